@@ -1,0 +1,1 @@
+"""The demonstration: two tenants of real work behind one wall."""

@@ -1,0 +1,1 @@
+"""Probes: attacks on a live deployment."""

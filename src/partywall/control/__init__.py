@@ -1,0 +1,1 @@
+"""The issuer: operator actions, credentials, keys, schedulers."""

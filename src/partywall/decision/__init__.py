@@ -1,0 +1,1 @@
+"""PURE. Who may do what to which resource of whose: time, randomness and facts are arguments."""

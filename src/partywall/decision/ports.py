@@ -1,0 +1,155 @@
+"""Protocols only: what the road needs from the world. Implementations live behind process or module walls."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from partywall.decision.action import ActionType, Resource
+from partywall.decision.facts import KeyFacts, TenantFacts
+from partywall.decision.labels import Label
+from partywall.decision.permit import Permit
+from partywall.decision.principal import Principal
+from partywall.decision.record import Record
+from partywall.wire.ids import KeyId, TenantId
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What a door parsed from bytes: nothing in it names a tenant.
+
+    kind, name: the resource inside the caller's own cell, by slug or id (`model`, `smollm2`).
+    payload: the parsed value (JSON types only); the provider's `prepare` turns it into canonical bytes.
+    parameters: sanitized, for the record. trace_id: 32 lower-case hex digits. timeout_s: the caller's wish.
+    """
+
+    action: ActionType
+    kind: str
+    name: str
+    payload: Any
+    trace_id: str
+    stream: bool = False
+    timeout_s: float | None = None
+    parameters: dict[str, Any] = {}
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """A call made exact: the resource it names and the bytes that will be sent, before any decision."""
+
+    resource: Resource
+    payload: bytes
+    hosted: bool = False
+    hold_back_bytes: int = 256
+
+
+class Effect(msgspec.Struct, kw_only=True):
+    """A provider's answer. body: bytes, or an async iterator of protocol events (whole SSE events).
+
+    error: a provider-level failure that is still an answer (an MCP tool error): recorded as failed.
+    """
+
+    body: bytes | AsyncIterator[bytes]
+    label: Label | None = None
+    media_type: str = "application/json"
+    usage: dict[str, int] = {}
+    error: str | None = None
+    headers: dict[str, str] = {}
+
+
+class Road(Protocol):
+    """Bound to one permit: a provider's only way to cause another action. Source: ADR-0003."""
+
+    async def submit(self, call: Call) -> Effect:
+        """Run the whole road again for a child action. Raises: the same errors as the road."""
+        ...
+
+
+class Provider(Protocol):
+    """Performs permitted actions of one kind for one cell, and nothing without a permit."""
+
+    kind: str
+    actions: frozenset[ActionType]
+
+    def prepare(self, call: Call, facts: TenantFacts) -> Prepared:
+        """Return the resource and canonical bytes. Pure and bounded. Raises: NotFound, Malformed."""
+        ...
+
+    async def perform(self, permit: Permit, payload: bytes, road: Road) -> Effect:
+        """Redeem the permit, then do exactly what payload says. Raises: ProviderFault."""
+        ...
+
+
+class Directory(Protocol):
+    """The control database's facts as this worker last saw them."""
+
+    @property
+    def revision(self) -> int:
+        """The newest revision loaded."""
+        ...
+
+    def age_s(self) -> float:
+        """Seconds since the database last confirmed the revision."""
+        ...
+
+    def tenant(self, tenant: TenantId) -> TenantFacts | None:
+        """The facts of a tenant of this region."""
+        ...
+
+    def key(self, key: KeyId) -> KeyFacts | None:
+        """An API key that is neither revoked nor unknown."""
+        ...
+
+    def is_revoked(self, credential: str) -> bool:
+        """Whether a token id, key id, session or subject was revoked."""
+        ...
+
+    def verification_keys(self) -> Mapping[str, bytes]:
+        """Public Ed25519 keys of access tokens by key id (raw, 32 bytes), retired ones while tokens live."""
+        ...
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call back (in the event loop) after each new revision was loaded."""
+        ...
+
+
+class Ledger(Protocol):
+    """The tenant's append-only log."""
+
+    async def append(self, record: Record, *, durable: bool) -> None:
+        """Return once the record is written; with `durable`, once it is on disk (fdatasync).
+
+        Raises: Unavailable (also when there is no space to reserve for the outcome).
+        """
+        ...
+
+
+class Clock(Protocol):
+    """Unix seconds."""
+
+    def __call__(self) -> float: ...
+
+
+class Approvals(Protocol):
+    """Approvals that bind a digest, once. Until a later issue fills it, none exist."""
+
+    def consume(self, principal: Principal, digest: str) -> bool: ...
+
+
+class Keys(Protocol):
+    """Data keys of one purpose per tenant; the key-encryption key stays behind this port.
+
+    purpose: `ledger`, `data`, `derivative`. A data key is 32 bytes. Raises: Unavailable, NotFound (shredded).
+    """
+
+    async def data_key(self, tenant: TenantId, purpose: str, version: int | None = None) -> tuple[int, bytes]:
+        """Return (version, key): the newest, made on first use, or that version."""
+        ...
+
+    async def rotate(self, tenant: TenantId, purpose: str) -> int:
+        """Make a new version and return its number; older ones still open what they sealed."""
+        ...
+
+    async def destroy(self, tenant: TenantId) -> None:
+        """Destroy every key of the tenant. What they sealed is gone."""
+        ...

@@ -1,0 +1,1 @@
+"""The only road (`pipeline.py`), and the doors that lead to it."""

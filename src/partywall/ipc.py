@@ -1,0 +1,273 @@
+"""Framed request and reply over local stream sockets, pipelined and coalesced; the peer's uid is checked.
+
+A frame is msgpack `[sequence, ok, body]`; body is the caller's own message, or an encoded fault. Many requests
+made in one turn of the event loop leave in one write, and a server's handler sees all that one read brought.
+Source: `wire/frame.py`, docs/request-path.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from partywall import errors
+from partywall.errors import Bug, Malformed, PartywallError, Unavailable
+from partywall.wire.frame import FrameBuffer, encode_frame
+
+
+class _Envelope(msgspec.Struct, frozen=True, array_like=True):
+    sequence: int
+    ok: bool
+    body: bytes
+
+
+class _Fault(msgspec.Struct, frozen=True, array_like=True):
+    kind: str
+    code: str
+    public: str
+    retry_after_s: float | None = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_envelope = msgspec.msgpack.Decoder(_Envelope)
+_fault = msgspec.msgpack.Decoder(_Fault)
+
+Handler = Callable[[int, Sequence[bytes]], Sequence[Awaitable[bytes]]]
+"""(peer uid, the requests of one read) -> one awaitable reply for each, in order."""
+
+
+def one_by_one(answer: Callable[[int, bytes], Awaitable[bytes]]) -> Handler:
+    """Return a handler that answers each request by itself."""
+
+    def handle(peer_uid: int, bodies: Sequence[bytes]) -> Sequence[Awaitable[bytes]]:
+        return [answer(peer_uid, body) for body in bodies]
+
+    return handle
+
+
+def _encode_fault(error: BaseException) -> bytes:
+    if isinstance(error, PartywallError):
+        fault = _Fault(type(error).__name__, error.code, error.public, error.retry_after_s)
+    else:
+        fault = _Fault("Bug", "internal", "internal error")
+    return _encode(fault)
+
+
+def _decode_fault(body: bytes) -> PartywallError:
+    try:
+        fault = _fault.decode(body)
+    except msgspec.DecodeError:
+        return Bug("unreadable fault")
+    kind = getattr(errors, fault.kind, Bug)
+    if not (isinstance(kind, type) and issubclass(kind, PartywallError)):
+        kind = Bug
+    return kind(fault.public, code=fault.code, retry_after_s=fault.retry_after_s)
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._frames = FrameBuffer()
+        self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        self._uid = -1
+        self._tasks: set[asyncio.Future[bytes]] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._uid = peer_uid(transport.get_extra_info("socket"))
+        if not self._server.admits(self._uid):
+            transport.abort()
+            return
+        self._server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+        self._transport = None
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            requests = [_envelope.decode(frame) for frame in self._frames.feed(data)]
+        except (Malformed, msgspec.DecodeError):
+            self.close()
+            return
+        if not requests:
+            return
+        replies = self._server.handler(self._uid, [request.body for request in requests])
+        for request, reply in zip(requests, replies, strict=True):
+            task = asyncio.ensure_future(reply)
+            self._tasks.add(task)
+            task.add_done_callback(lambda done, n=request.sequence: self._answer(n, done))  # type: ignore[misc]
+
+    def _answer(self, sequence: int, done: asyncio.Future[bytes]) -> None:
+        self._tasks.discard(done)
+        if done.cancelled():
+            envelope = _Envelope(sequence, False, _encode_fault(Unavailable("shutting down")))
+        elif (error := done.exception()) is not None:
+            if not isinstance(error, PartywallError):
+                self._server.on_bug(error)
+            envelope = _Envelope(sequence, False, _encode_fault(error))
+        else:
+            envelope = _Envelope(sequence, True, done.result())
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._out.append(encode_frame(_encode(envelope)))
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if self._transport is not None:
+            self._transport.write(b"".join(out))
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+class Server:
+    """Serves one socket path until closed. allowed_uids None admits any local user that can open the path."""
+
+    def __init__(
+        self,
+        path: Path,
+        handler: Handler,
+        *,
+        allowed_uids: frozenset[int] | None,
+        mode: int = 0o660,
+        on_bug: Callable[[BaseException], None] = lambda _error: None,
+    ) -> None:
+        self.handler = handler
+        self.on_bug = on_bug
+        self.connections: set[_Connection] = set()
+        self._path = path
+        self._allowed_uids = allowed_uids
+        self._mode = mode
+        self._server: asyncio.Server | None = None
+
+    def admits(self, uid: int) -> bool:
+        """Whether a peer of this uid may speak; root always may."""
+        return self._allowed_uids is None or uid == 0 or uid in self._allowed_uids
+
+    async def start(self) -> None:
+        """Bind (replacing a socket that a dead process left) and listen."""
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+        loop = asyncio.get_running_loop()
+        old = os.umask(0o777 & ~self._mode)
+        try:
+            self._server = await loop.create_unix_server(lambda: _Connection(self), path=str(self._path))
+        finally:
+            os.umask(old)
+
+    async def close(self) -> None:
+        """Stop listening, close every connection, remove the socket."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.close()
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+
+
+class Client(asyncio.Protocol):
+    """One pipelined connection, made on first use and again after it broke.
+
+    A request whose reply never came fails with Unavailable: the caller does not know whether it was done.
+    """
+
+    def __init__(self, path: Path, *, timeout_s: float = 5.0) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        self._frames = FrameBuffer()
+        self._transport: asyncio.Transport | None = None
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._out: list[bytes] = []
+        self._sequence = 0
+        self._connecting: asyncio.Lock = asyncio.Lock()
+
+    async def call(self, body: bytes, *, timeout_s: float | None = None) -> bytes:
+        """Return the reply to body. Raises: the peer's typed error, or Unavailable."""
+        if self._transport is None:
+            await self._connect()
+        loop = asyncio.get_running_loop()
+        self._sequence += 1
+        future: asyncio.Future[bytes] = loop.create_future()
+        sequence = self._sequence
+        self._waiting[sequence] = future
+        if not self._out:
+            loop.call_soon(self._flush)
+        self._out.append(encode_frame(_encode(_Envelope(sequence, True, body))))
+        handle = loop.call_later(timeout_s or self._timeout_s, self._expire, sequence)
+        try:
+            return await future
+        finally:
+            handle.cancel()
+            self._waiting.pop(sequence, None)
+
+    async def close(self) -> None:
+        """Close the connection; calls under way fail with Unavailable."""
+        if self._transport is not None:
+            self._transport.close()
+
+    async def _connect(self) -> None:
+        async with self._connecting:
+            if self._transport is not None:
+                return
+            loop = asyncio.get_running_loop()
+            try:
+                await asyncio.wait_for(loop.create_unix_connection(lambda: self, path=str(self._path)), self._timeout_s)
+            except (OSError, TimeoutError) as error:
+                raise Unavailable(f"{self._path.stem} is out of reach", retry_after_s=1.0) from error
+
+    def _expire(self, sequence: int) -> None:
+        future = self._waiting.pop(sequence, None)
+        if future is not None and not future.done():
+            future.set_exception(Unavailable(f"{self._path.stem} did not answer in time", retry_after_s=1.0))
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if self._transport is not None:
+            self._transport.write(b"".join(out))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._frames = FrameBuffer()
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._out.clear()
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(Unavailable(f"{self._path.stem} went away", retry_after_s=1.0))
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            replies = [_envelope.decode(frame) for frame in self._frames.feed(data)]
+        except (Malformed, msgspec.DecodeError):
+            if self._transport is not None:
+                self._transport.abort()
+            return
+        for reply in replies:
+            future = self._waiting.pop(reply.sequence, None)
+            if future is None or future.done():
+                continue
+            if reply.ok:
+                future.set_result(reply.body)
+            else:
+                future.set_exception(_decode_fault(reply.body))
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """Return the uid of the process at the other end of a local socket (SO_PEERCRED)."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _pid, uid, _gid = struct.unpack("3i", credentials)
+    return int(uid)

@@ -1,0 +1,1 @@
+"""I/O. Data keys per tenant behind the `Keys` port."""

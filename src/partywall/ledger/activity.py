@@ -1,0 +1,1 @@
+"""Records as OCSF API Activities."""

@@ -1,0 +1,1 @@
+"""A leaf: clear header, nonce, ciphertext, and its hash."""

@@ -1,0 +1,1 @@
+"""I/O. What performs permitted actions: each accepts a permit, or nothing."""

@@ -1,0 +1,164 @@
+"""The one frozen tree of configuration: read once, unknown keys refused, the defaults are the safe ones.
+
+`$PARTYWALL_HOME/config.toml` holds what differs from the defaults. Secrets are files, named here and never read
+here. `Home` says where everything lives and which process owns it.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from partywall.errors import Malformed
+
+
+class Home(msgspec.Struct, frozen=True):
+    """Where a deployment lives. Every folder below it belongs to one process and is closed to the others."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The operator's settings."""
+        return self.path / "config.toml"
+
+    @property
+    def run(self) -> Path:
+        """Sockets and state of running processes; made anew at each start."""
+        return self.path / "run"
+
+    @property
+    def issuer_socket(self) -> Path:
+        """Workers enrol and hand over operator actions here."""
+        return self.run / "issuer" / "issuer.sock"
+
+    @property
+    def ledger_socket(self) -> Path:
+        """Workers append and read here."""
+        return self.run / "ledger" / "ledger.sock"
+
+    def postgres_socket_dir(self, instance: str) -> Path:
+        """Folder of the socket of the `control` or `data` Postgres."""
+        return self.run / f"postgres-{instance}"
+
+    def postgres_data(self, instance: str) -> Path:
+        """PGDATA of the `control` or `data` Postgres (owner: its own uid)."""
+        return self.path / "postgres" / instance
+
+    @property
+    def issuer(self) -> Path:
+        """Token and permit signing keys (owner: issuer, 0700)."""
+        return self.path / "issuer"
+
+    @property
+    def ledger(self) -> Path:
+        """Logs and the checkpoint key (owner: ledger, 0700)."""
+        return self.path / "ledger"
+
+    @property
+    def kek(self) -> Path:
+        """File-backed key-encryption keys of the ledger process (owner: ledger, 0700)."""
+        return self.path / "ledger" / "kek"
+
+    def secrets(self, process: str) -> Path:
+        """DSNs and other secrets of one process, written at start-up (owner: that process, 0700)."""
+        return self.path / "secrets" / process
+
+    def log(self, process: str) -> Path:
+        """The log file of one process: JSON lines, allow-listed fields."""
+        return self.path / "log" / f"{process}.log"
+
+    @property
+    def bootstrap_token(self) -> Path:
+        """The one-time token for the first operator key, until it is used (owner: starter, 0600)."""
+        return self.path / "bootstrap-token"
+
+    @property
+    def public_keys(self) -> Path:
+        """The issuer's public permit key and the ledger's public checkpoint key (world-readable)."""
+        return self.path / "public"
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Doors. Sizes in bytes, times in seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 8470
+    workers: int = 1
+    body_limit_bytes: int = 1_048_576
+    reply_limit_bytes: int = 16_777_216
+    request_timeout_s: float = 120.0
+    upstream_timeout_s: float = 60.0
+    drain_s: float = 10.0
+    concurrent_limit: int = 1024
+    facts_limit_age_s: float = 5.0
+    stream_recheck_s: float = 5.0
+
+
+class IssuerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Lives of credentials, in seconds."""
+
+    access_token_s: float = 900.0
+    api_key_s: float = 90 * 86_400.0
+    key_rotation_s: float = 86_400.0
+    bootstrap_s: float = 3_600.0
+
+
+class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Databases. *_dsn_file: a file that holds the owner's DSN of an external Postgres; None: embedded."""
+
+    control_dsn_file: str | None = None
+    data_dsn_file: str | None = None
+    tenant_token_s: float = 30.0
+    pool_limit: int = 16
+
+
+class LedgerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ledger process. reserve_bytes: what each open intent keeps free for its outcome."""
+
+    origin: str = "partywall.local"
+    reserve_bytes: int = 4_096
+    checkpoint_s: float = 10.0
+    orphan_s: float = 600.0
+    sweep_s: float = 30.0
+
+
+class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The local model server. enabled=False: register upstreams of your own."""
+
+    enabled: bool = True
+    threads: int = 2
+    context_tokens: int = 4_096
+    slots: int = 2
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of it. region: this deployment's; a token claim."""
+
+    region: str = "local"
+    gateway: GatewaySettings = GatewaySettings()
+    issuer: IssuerSettings = IssuerSettings()
+    store: StoreSettings = StoreSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    model: ModelSettings = ModelSettings()
+
+
+def default_home() -> Home:
+    """Return $PARTYWALL_HOME, or `.partywall` in the home directory."""
+    given = os.environ.get("PARTYWALL_HOME")
+    return Home(Path(given).absolute() if given else Path.home() / ".partywall")
+
+
+def load(home: Home) -> Settings:
+    """Return the settings of a home. Raises: Malformed, naming the key that is wrong."""
+    try:
+        text = home.config.read_text()
+    except FileNotFoundError:
+        return Settings()
+    try:
+        return msgspec.convert(tomllib.loads(text), Settings)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise Malformed(f"config.toml: {error}", code="bad-configuration") from error

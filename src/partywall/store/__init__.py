@@ -1,0 +1,1 @@
+"""I/O. Postgres: embedded or external, migrations, the tenant token, leaves, the directory."""

@@ -1,0 +1,1 @@
+"""Starts, confines, reaps and restarts the processes of one deployment; holds nothing."""

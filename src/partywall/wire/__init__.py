@@ -1,0 +1,1 @@
+"""PURE. Bounded schemas of every process boundary."""

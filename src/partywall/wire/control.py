@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 
 import msgspec
 
@@ -48,13 +47,6 @@ class Bootstrap(msgspec.Struct, frozen=True, tag="bootstrap", forbid_unknown_fie
     """Exchange the one-time bootstrap token for the first platform operator's API key."""
 
     token: str
-
-
-class OperatorCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The payload of `Perform`: an operation of `control/operations.py` and its parameters."""
-
-    operation: str
-    parameters: dict[str, Any]
 
 
 IssuerRequest = Enrol | Perform | Bootstrap

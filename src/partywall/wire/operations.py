@@ -49,32 +49,32 @@ class ToolSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 # --- platform operator: resource `pw:<region>:platform:<kind>/<id or *>` ---------------------------------------------
 
 
-class TenantCreate(_Operation, tag="tenant.create"):
+class TenantCreate(_Operation, frozen=True, tag="tenant.create"):
     """operator.tenant on `tenant/*`. Reply: tenant object. organisation: a slug, made when missing."""
 
     slug: Slug
     organisation: Slug = "default"
 
 
-class TenantList(_Operation, tag="tenant.list"):
+class TenantList(_Operation, frozen=True, tag="tenant.list"):
     """operator.read on `tenant/*`. Reply: {"tenants": [tenant object]}: id, slug, organisation, region, state, tier."""
 
 
-class TenantState(_Operation, tag="tenant.state"):
+class TenantState(_Operation, frozen=True, tag="tenant.state"):
     """operator.tenant on `tenant/<id>`. state: active | suspended. Reply: tenant object."""
 
     tenant: Id
     state: Annotated[str, Meta(pattern="^(active|suspended)$")]
 
 
-class AdminCreate(_Operation, tag="admin.create"):
-    """operator.tenant on `tenant/<id>`. Makes a tenant-admin and its first key. Reply: {"admin": subject, "key": key}."""
+class AdminCreate(_Operation, frozen=True, tag="admin.create"):
+    """operator.tenant on `tenant/<id>`. Makes an admin and its first key. Reply: {"admin": subject, "key": key}."""
 
     tenant: Id
     slug: Slug
 
 
-class ModelCreate(_Operation, tag="model.create"):
+class ModelCreate(_Operation, frozen=True, tag="model.create"):
     """operator.model on `tenant/<id>`. Reply: model object: id, slug, upstream_model, hosted."""
 
     tenant: Id
@@ -85,7 +85,7 @@ class ModelCreate(_Operation, tag="model.create"):
     context_tokens: int = 2048
 
 
-class OperatorKeyCreate(_Operation, tag="operator-key.create"):
+class OperatorKeyCreate(_Operation, frozen=True, tag="operator-key.create"):
     """operator.key on `key/*`. Another platform operator's key. Reply: key object with `secret` (once)."""
 
     slug: Slug
@@ -95,7 +95,7 @@ class OperatorKeyCreate(_Operation, tag="operator-key.create"):
 # --- tenant-admin, own tenant: resource `pw:<region>:<tenant>:<kind>/<id or *>` ---------------------------------------
 
 
-class SubjectCreate(_Operation, tag="subject.create"):
+class SubjectCreate(_Operation, frozen=True, tag="subject.create"):
     """operator.agent on `subject/*`. kind: agent | user. Reply: subject: id, slug, kind, state, clearance, grants."""
 
     kind: Annotated[str, Meta(pattern="^(agent|user)$")]
@@ -104,25 +104,25 @@ class SubjectCreate(_Operation, tag="subject.create"):
     grants: list[GrantSpec] = []
 
 
-class SubjectList(_Operation, tag="subject.list"):
+class SubjectList(_Operation, frozen=True, tag="subject.list"):
     """operator.read on `subject/*`. Reply: {"subjects": [subject]}."""
 
 
-class SubjectState(_Operation, tag="subject.state"):
+class SubjectState(_Operation, frozen=True, tag="subject.state"):
     """operator.agent on `subject/<id>`. Reply: subject."""
 
     subject: Id
     state: Annotated[str, Meta(pattern="^(active|suspended)$")]
 
 
-class GrantsSet(_Operation, tag="grants.set"):
+class GrantsSet(_Operation, frozen=True, tag="grants.set"):
     """grant on `subject/<id>`. Replaces all grants of a subject. Reply: subject."""
 
     subject: Id
     grants: list[GrantSpec]
 
 
-class KeyCreate(_Operation, tag="key.create"):
+class KeyCreate(_Operation, frozen=True, tag="key.create"):
     """operator.key on `subject/<id>`. Reply: key object: id, subject, expires_at_s, scopes, `secret` = `pw_…` (once)."""
 
     subject: Id
@@ -131,11 +131,11 @@ class KeyCreate(_Operation, tag="key.create"):
     on_behalf_of: Id | None = None
 
 
-class KeyList(_Operation, tag="key.list"):
+class KeyList(_Operation, frozen=True, tag="key.list"):
     """operator.read on `key/*`. Reply: {"keys": [key object without secret, with `revoked`]}."""
 
 
-class TokenCreate(_Operation, tag="token.create"):
+class TokenCreate(_Operation, frozen=True, tag="token.create"):
     """operator.token on `subject/<id>`. An access token (EdDSA JWT, at most 15 minutes).
 
     A tenant-admin makes one for any subject of its tenant; an agent or user only for itself (same scopes or fewer).
@@ -148,37 +148,37 @@ class TokenCreate(_Operation, tag="token.create"):
     on_behalf_of: Id | None = None
 
 
-class Revoke(_Operation, tag="revoke"):
-    """operator.revoke on `credential/<id>`: a key id, token id, session or subject of the tenant. Reply: {"revoked": id}."""
+class Revoke(_Operation, frozen=True, tag="revoke"):
+    """operator.revoke on `credential/<id>`: a key, token, session or subject. Reply: {"revoked": id}."""
 
     credential: Id
 
 
-class PolicyActivate(_Operation, tag="policy.activate"):
+class PolicyActivate(_Operation, frozen=True, tag="policy.activate"):
     """operator.policy on `policy/*`. Validates (compile, budget, lint) and activates. Reply: {"revision", "number"}."""
 
     module: Annotated[str, Meta(max_length=65_536)]
 
 
-class PolicyShow(_Operation, tag="policy.show"):
+class PolicyShow(_Operation, frozen=True, tag="policy.show"):
     """operator.read on `policy/*`. Reply: {"revision", "module", "history": [{"revision", "activated_at_s"}]}."""
 
 
-class PolicyRollback(_Operation, tag="policy.rollback"):
+class PolicyRollback(_Operation, frozen=True, tag="policy.rollback"):
     """operator.policy on `policy/*`. Activates an earlier text again, as a new revision. Reply: {"revision"}."""
 
     revision: str
 
 
-class ServerRegister(_Operation, tag="server.register"):
-    """operator.server on `server/*`. Registers, or re-approves under the same slug. Reply: id, slug, manifest, tools."""
+class ServerRegister(_Operation, frozen=True, tag="server.register"):
+    """operator.server on `server/*`. Registers, or re-approves a slug. Reply: id, slug, manifest, tools."""
 
     slug: Slug
     url: Url
     tools: list[ToolSpec]
 
 
-class ServerList(_Operation, tag="server.list"):
+class ServerList(_Operation, frozen=True, tag="server.list"):
     """operator.read on `server/*`. Reply: {"servers": [{id, slug, manifest, tools: [names]}]}."""
 
 

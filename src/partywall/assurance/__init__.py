@@ -1,1 +1,1 @@
-"""Probes: attacks on a live deployment."""
+"""Probes: attacks on a live deployment, through the doors that everybody uses."""

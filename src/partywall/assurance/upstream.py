@@ -70,105 +70,107 @@ def _chat(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _handler(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    return type("Handler", (_Handler,), {"upstream": upstream})
 
-        def log_message(self, *_args: Any) -> None:
-            """Say nothing."""
 
-        def do_GET(self) -> None:
-            self._keep(b"")
-            self._reply(405, {"error": "no stream here"})
+class _Handler(BaseHTTPRequestHandler):
+    upstream: Upstream
+    protocol_version = "HTTP/1.1"
 
-        def do_DELETE(self) -> None:
-            self._keep(b"")
-            self._reply(405, {"error": "no sessions here"})
+    def log_message(self, *_args: Any) -> None:
+        """Say nothing."""
 
-        def do_POST(self) -> None:
-            if self.headers.get("transfer-encoding", "").lower() == "chunked":
-                body = self._read_chunks()
+    def do_GET(self) -> None:
+        self._keep(b"")
+        self._reply(405, {"error": "no stream here"})
+
+    def do_DELETE(self) -> None:
+        self._keep(b"")
+        self._reply(405, {"error": "no sessions here"})
+
+    def do_POST(self) -> None:
+        if self.headers.get("transfer-encoding", "").lower() == "chunked":
+            body = self._read_chunks()
+        else:
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        self._keep(body)
+        parsed = json.loads(body or b"{}")
+        if self.path.endswith("/chat/completions"):
+            if parsed.get("stream"):
+                self._stream(parsed)
             else:
-                body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            self._keep(body)
-            parsed = json.loads(body or b"{}")
-            if self.path.endswith("/chat/completions"):
-                if parsed.get("stream"):
-                    self._stream(parsed)
-                else:
-                    self._reply(200, _chat(parsed))
-            else:
-                self._mcp(parsed)
+                self._reply(200, _chat(parsed))
+        else:
+            self._mcp(parsed)
 
-        def _read_chunks(self) -> bytes:
-            whole = b""
-            while size := int(self.rfile.readline().strip() or b"0", 16):
-                whole += self.rfile.read(size)
-                self.rfile.readline()
+    def _read_chunks(self) -> bytes:
+        whole = b""
+        while size := int(self.rfile.readline().strip() or b"0", 16):
+            whole += self.rfile.read(size)
             self.rfile.readline()
-            return whole
+        self.rfile.readline()
+        return whole
 
-        def _keep(self, body: bytes) -> None:
-            upstream.seen.append(self.requestline.encode() + b"\n" + bytes(self.headers) + body)
+    def _keep(self, body: bytes) -> None:
+        self.upstream.seen.append(self.requestline.encode() + b"\n" + bytes(self.headers) + body)
 
-        def _reply(self, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
-            data = json.dumps(value).encode() if value is not None else b""
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            for name, text in (headers or {}).items():
-                self.send_header(name, text)
-            self.end_headers()
-            self.wfile.write(data)
+    def _reply(self, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
+        data = json.dumps(value).encode() if value is not None else b""
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        for name, text in (headers or {}).items():
+            self.send_header(name, text)
+        self.end_headers()
+        self.wfile.write(data)
 
-        def _stream(self, body: dict[str, Any]) -> None:
-            """One word each 0.2 s for 30 s: long enough to be cut."""
-            self.send_response(200)
-            self.send_header("content-type", "text/event-stream")
-            self.send_header("connection", "close")
-            self.end_headers()
-            self.close_connection = True
-            try:
-                for index in range(150):
-                    delta = {"role": "assistant", "content": f"word{index} "}
-                    event = {
-                        "id": "chatcmpl-probe",
-                        "object": "chat.completion.chunk",
-                        "created": 0,
-                        "model": body.get("model", ""),
-                        "choices": [{"index": 0, "delta": delta, "finish_reason": None}],
-                    }
-                    self.wfile.write(b"data: " + json.dumps(event).encode() + b"\n\n")
-                    self.wfile.flush()
-                    time.sleep(0.2)
-                self.wfile.write(b"data: [DONE]\n\n")
-            except OSError:
-                return
-
-        def _mcp(self, request: dict[str, Any]) -> None:
-            method, ident = request.get("method"), request.get("id")
-            if ident is None:
-                self._reply(202, None)
-                return
-            result = self._result(str(method), request.get("params") or {})
-            if result is None:
-                error = {"code": -32601, "message": "method not found"}
-                self._reply(200, {"jsonrpc": "2.0", "id": ident, "error": error})
-            else:
-                self._reply(200, {"jsonrpc": "2.0", "id": ident, "result": result})
-
-        def _result(self, method: str, params: dict[str, Any]) -> dict[str, Any] | None:
-            if method == "initialize":
-                return {
-                    "protocolVersion": "2025-11-25",
-                    "capabilities": {"tools": {}},
-                    "serverInfo": {"name": "probe", "version": "1"},
+    def _stream(self, body: dict[str, Any]) -> None:
+        """One word each 0.2 s for 30 s: long enough to be cut."""
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        try:
+            for index in range(150):
+                delta = {"role": "assistant", "content": f"word{index} "}
+                event = {
+                    "id": "chatcmpl-probe",
+                    "object": "chat.completion.chunk",
+                    "created": 0,
+                    "model": body.get("model", ""),
+                    "choices": [{"index": 0, "delta": delta, "finish_reason": None}],
                 }
-            if method == "tools/list":
-                return {"tools": upstream.tools}
-            if method == "tools/call":
-                upstream.called.append(params)
-                text = str((params.get("arguments") or {}).get("text", ""))
-                return {"content": [{"type": "text", "text": text}], "isError": False}
-            return {} if method == "ping" else None
+                self.wfile.write(b"data: " + json.dumps(event).encode() + b"\n\n")
+                self.wfile.flush()
+                time.sleep(0.2)
+            self.wfile.write(b"data: [DONE]\n\n")
+        except OSError:
+            return
 
-    return Handler
+    def _mcp(self, request: dict[str, Any]) -> None:
+        method, ident = request.get("method"), request.get("id")
+        if ident is None:
+            self._reply(202, None)
+            return
+        result = self._result(str(method), request.get("params") or {})
+        if result is None:
+            error = {"code": -32601, "message": "method not found"}
+            self._reply(200, {"jsonrpc": "2.0", "id": ident, "error": error})
+        else:
+            self._reply(200, {"jsonrpc": "2.0", "id": ident, "result": result})
+
+    def _result(self, method: str, params: dict[str, Any]) -> dict[str, Any] | None:
+        if method == "initialize":
+            return {
+                "protocolVersion": "2025-11-25",
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": "probe", "version": "1"},
+            }
+        if method == "tools/list":
+            return {"tools": self.upstream.tools}
+        if method == "tools/call":
+            self.upstream.called.append(params)
+            text = str((params.get("arguments") or {}).get("text", ""))
+            return {"content": [{"type": "text", "text": text}], "isError": False}
+        return {} if method == "ping" else None

@@ -63,7 +63,7 @@ def _encode_fault(error: BaseException) -> bytes:
 def _decode_fault(body: bytes) -> PartywallError:
     try:
         fault = _fault.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return Bug("unreadable fault")
     kind = getattr(errors, fault.kind, Bug)
     if not (isinstance(kind, type) and issubclass(kind, PartywallError)):
@@ -96,7 +96,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             requests = [_envelope.decode(frame) for frame in self._frames.feed(data)]
-        except (Malformed, msgspec.DecodeError):
+        except (Malformed, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self.close()
             return
         if not requests:
@@ -252,7 +252,7 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             replies = [_envelope.decode(frame) for frame in self._frames.feed(data)]
-        except (Malformed, msgspec.DecodeError):
+        except (Malformed, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if self._transport is not None:
                 self._transport.abort()
             return

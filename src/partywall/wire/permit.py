@@ -50,6 +50,9 @@ class Verifier(Protocol):
     def verify(self, signature: bytes, data: bytes) -> None: ...
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""Everything that msgspec raises on hostile bytes: bad UTF-8 in a field name is a bare UnicodeDecodeError."""
+
 _certificate = msgspec.msgpack.Decoder(tuple[bytes, bytes])
 _permit = msgspec.msgpack.Decoder(tuple[bytes, bytes, bytes])
 _certificate_body = msgspec.msgpack.Decoder(WorkerCertificate)
@@ -61,7 +64,7 @@ def split_certificate(data: bytes) -> tuple[bytes, bytes, WorkerCertificate]:
     try:
         body, signature = _certificate.decode(data)
         return CERTIFICATE_CONTEXT + body, signature, _certificate_body.decode(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Malformed("not a worker certificate") from error
 
 
@@ -70,7 +73,7 @@ def split_permit(data: bytes) -> tuple[bytes, bytes, bytes, SignedPermit]:
     try:
         body, signature, certificate = _permit.decode(data)
         return PERMIT_CONTEXT + body, signature, certificate, _permit_body.decode(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Malformed("not a permit") from error
 
 

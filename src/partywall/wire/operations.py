@@ -13,13 +13,13 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-SLUG: Final = r"^[a-z][a-z0-9-]{0,62}$"
+SLUG: Final = r"^[a-z][a-z0-9-]{0,62}\Z"
 Slug = Annotated[str, Meta(pattern=SLUG)]
-Id = Annotated[str, Meta(pattern=r"^[a-z]{3}_[a-z2-7]{26}$")]
-Url = Annotated[str, Meta(pattern=r"^https?://[^\s?#@]+$", max_length=512)]
-ToolName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
-ActionName = Annotated[str, Meta(pattern=r"^[a-z]+(\.[a-z]+)?$")]
-GrantResource = Annotated[str, Meta(pattern=r"^[a-z][a-z-]{0,31}/[A-Za-z0-9_./*-]{1,200}$")]
+Id = Annotated[str, Meta(pattern=r"^[a-z]{3}_[a-z2-7]{26}\Z")]
+Url = Annotated[str, Meta(pattern=r"^https?://[^\s?#@]+\Z", max_length=512)]
+ToolName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,128}\Z")]
+ActionName = Annotated[str, Meta(pattern=r"^[a-z]+(\.[a-z]+)?\Z")]
+GrantResource = Annotated[str, Meta(pattern=r"^[a-z][a-z-]{0,31}/[A-Za-z0-9_./*-]{1,200}\Z")]
 Level = Annotated[int, Meta(ge=0, le=3)]
 SLUG_SHAPE: Final = re.compile(SLUG, re.ASCII)
 
@@ -64,7 +64,7 @@ class TenantState(_Operation, frozen=True, tag="tenant.state"):
     """operator.tenant on `tenant/<id>`. state: active | suspended. Reply: tenant object."""
 
     tenant: Id
-    state: Annotated[str, Meta(pattern="^(active|suspended)$")]
+    state: Annotated[str, Meta(pattern=r"^(active|suspended)\Z")]
 
 
 class AdminCreate(_Operation, frozen=True, tag="admin.create"):
@@ -98,7 +98,7 @@ class OperatorKeyCreate(_Operation, frozen=True, tag="operator-key.create"):
 class SubjectCreate(_Operation, frozen=True, tag="subject.create"):
     """operator.agent on `subject/*`. kind: agent | user. Reply: subject: id, slug, kind, state, clearance, grants."""
 
-    kind: Annotated[str, Meta(pattern="^(agent|user)$")]
+    kind: Annotated[str, Meta(pattern=r"^(agent|user)\Z")]
     slug: Slug
     clearance: Level = 1
     grants: list[GrantSpec] = []
@@ -112,7 +112,7 @@ class SubjectState(_Operation, frozen=True, tag="subject.state"):
     """operator.agent on `subject/<id>`. Reply: subject."""
 
     subject: Id
-    state: Annotated[str, Meta(pattern="^(active|suspended)$")]
+    state: Annotated[str, Meta(pattern=r"^(active|suspended)\Z")]
 
 
 class GrantsSet(_Operation, frozen=True, tag="grants.set"):

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from partywall.decision.action import ActionType
 from partywall.decision.labels import Classification
@@ -43,7 +43,10 @@ class _Actor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an access token says. iat, exp: Unix seconds. act: the agent, when it acts for the user in `sub`."""
+    """What an access token says. iat, exp: Unix seconds. act: the agent, when it acts for the user in `sub`.
+
+    scp: absent means all that the subject is granted, so it is never null by mistake.
+    """
 
     iss: str
     aud: Literal["partywall"]
@@ -56,7 +59,7 @@ class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     knd: Literal["agent", "user", "tenant-admin"]
     clr: Classification
     act: _Actor | None = None
-    scp: list[ActionType] | None = None
+    scp: list[ActionType] | UnsetType = UNSET
     ses: str | None = None
 
 
@@ -112,7 +115,7 @@ def principal_of(token: VerifiedToken, directory: Directory, *, clearance: Class
         tenant=TenantId(claims.ten),
         credential=claims.jti,
         expires_at_s=claims.exp,
-        scopes=None if claims.scp is None else frozenset(claims.scp),
+        scopes=None if isinstance(claims.scp, UnsetType) else frozenset(claims.scp),
         clearance=min(claims.clr, clearance),
         session=None if claims.ses is None else SessionId(claims.ses),
         on_behalf_of=UserId(claims.sub) if agent is not None else None,

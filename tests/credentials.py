@@ -29,6 +29,7 @@ class Facts:
     def __init__(self):
         self.revision, self.age = 1, 0.0
         self.tenants, self.keys, self.revoked, self.public = {}, {}, set(), {}
+        self.callbacks = []
 
     def age_s(self):
         return self.age
@@ -46,7 +47,12 @@ class Facts:
         return self.public
 
     def on_change(self, callback):
-        pass
+        self.callbacks.append(callback)
+
+    def restored(self):
+        """Other facts under the same number."""
+        for callback in self.callbacks:
+            callback()
 
     def revoke(self, credential):
         self.revoked.add(credential)

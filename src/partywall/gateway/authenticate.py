@@ -33,9 +33,10 @@ _PREFIXES: Final = {Kind.AGENT: "agt", Kind.USER: "usr", Kind.TENANT_ADMIN: "usr
 
 
 class _Entry(msgspec.Struct):
-    """One verified credential. proof: what is asked of the directory again at each new revision."""
+    """One verified credential. revision, changes: the directory that it was checked against; proof: to check again."""
 
     revision: int
+    changes: int
     expires_at_s: float
     principal: Principal
     proof: VerifiedToken | tuple[KeyId, bytes]
@@ -50,6 +51,12 @@ class Authenticator:
         self._clock = clock
         self._limit_age_s = facts_limit_age_s
         self._cache: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._changes = 0
+        directory.on_change(self._changed)
+
+    def _changed(self) -> None:
+        # Counted apart from the revision: a restored database may bring other facts under the same number.
+        self._changes += 1
 
     def authenticate(self, raw_credential: str | None) -> Principal:
         """Return the principal of an API key or access token (the text after `Bearer `, at most 4 KiB).
@@ -66,13 +73,13 @@ class Authenticator:
         entry = self._cache.get(digest)
         if entry is None:
             return self._admit(raw_credential, digest)
-        if entry.revision != directory.revision or self._clock() >= entry.expires_at_s:
+        same = entry.revision == directory.revision and entry.changes == self._changes
+        if not same or self._clock() >= entry.expires_at_s:
             return self._check_again(digest, entry)
         self._cache.move_to_end(digest)
         return entry.principal
 
     def _admit(self, raw_credential: str, digest: bytes) -> Principal:
-        revision = self._directory.revision
         proof: VerifiedToken | tuple[KeyId, bytes]
         try:
             if raw_credential.startswith("pw_"):
@@ -82,19 +89,19 @@ class Authenticator:
             principal = self._resolve(proof)
         except Unauthenticated as error:
             raise _refusal(error.private) from None
-        self._cache[digest] = _Entry(revision, principal.expires_at_s, principal, proof)
+        self._cache[digest] = _Entry(self._directory.revision, self._changes, principal.expires_at_s, principal, proof)
         if len(self._cache) > CACHE_LIMIT:
             self._cache.popitem(last=False)
         return principal
 
     def _check_again(self, digest: bytes, entry: _Entry) -> Principal:
-        revision = self._directory.revision
         try:
             entry.principal = self._resolve(entry.proof)
         except Unauthenticated as error:
             del self._cache[digest]
             raise _refusal(error.private) from None
-        entry.revision, entry.expires_at_s = revision, entry.principal.expires_at_s
+        entry.revision, entry.changes = self._directory.revision, self._changes
+        entry.expires_at_s = entry.principal.expires_at_s
         self._cache.move_to_end(digest)
         return entry.principal
 

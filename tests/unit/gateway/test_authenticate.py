@@ -97,6 +97,14 @@ def test_a_withdrawn_signing_key_ends_its_tokens(world):
     world.refuses(token)
 
 
+def test_a_restored_database_under_the_same_number(world):
+    key, text = world.new_key()
+    world.door.authenticate(text)
+    del world.facts.keys[key.id]
+    world.facts.restored()
+    world.refuses(text)
+
+
 @pytest.mark.parametrize("change", [{"state": State.SUSPENDED}, {"state": State.DELETED}, {"region": "elsewhere"}])
 def test_only_an_active_tenant_of_this_region(world, change):
     _key, text = world.new_key()

@@ -61,10 +61,11 @@ class ControlDirectory:
         self._started: datetime | None = None
         self._out_of_reach = False
         self._task: asyncio.Task[None] | None = None
+        self._asking = asyncio.Lock()
 
     async def start(self) -> None:
         """Load everything once and go on polling. When the database is out of reach: return, stay empty, retry."""
-        await self._poll_once()
+        await self.refresh()
         self._task = asyncio.get_running_loop().create_task(self._poll_forever())
 
     async def close(self) -> None:
@@ -75,6 +76,11 @@ class ControlDirectory:
                 await self._task
             self._task = None
         self._drop()
+
+    async def refresh(self) -> None:
+        """Ask now and not at the next poll: whoever has just changed something sees it. Never raises."""
+        async with self._asking:
+            await self._poll_once()
 
     @property
     def revision(self) -> int:
@@ -113,7 +119,7 @@ class ControlDirectory:
     async def _poll_forever(self) -> None:
         while True:
             await asyncio.sleep(self._poll_s)
-            await self._poll_once()
+            await self.refresh()
             self._prune()
 
     async def _poll_once(self) -> None:

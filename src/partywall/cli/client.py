@@ -1,0 +1,126 @@
+"""The public API as the command line calls it: one method per verb, problems as errors that say what to do next."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any, Final, Self
+from urllib.parse import quote, urlencode
+
+import click
+from pyreqwest.client import SyncClient, SyncClientBuilder
+from pyreqwest.exceptions import RequestError
+
+from partywall.cli.credentials import CredentialsStore
+
+DEFAULT_URL: Final = "http://127.0.0.1:8470"
+TIMEOUT_S: Final = 120.0
+
+_NEXT: Final[dict[int, str]] = {
+    401: "sign in with `partywall login`, or give `--key`",
+    403: "ask whoever administers this to permit it",
+    404: "list what there is, and check the id or slug",
+    503: "`partywall status` shows which process is out of reach; then try again",
+}
+
+
+class ApiError(click.ClickException):
+    """The API answered no, or not at all. Exit status 1.
+
+    problem: the parsed RFC 9457 body, empty when there was none.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, status: int = 0, problem: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.problem = problem or {}
+
+    @property
+    def code(self) -> str:
+        """The stable machine-readable code, such as `not-found`."""
+        return str(self.problem.get("code", "unreachable" if self.status == 0 else "error"))
+
+
+class Api:
+    """Calls one deployment with one credential."""
+
+    def __init__(self, url: str, key: str | None, *, timeout_s: float = TIMEOUT_S) -> None:
+        self.url = url.rstrip("/")
+        self.key = key
+        # neither a redirect nor a proxy may see the key
+        builder = SyncClientBuilder().timeout(timedelta(seconds=timeout_s)).follow_redirects(False).no_proxy()
+        self._client: SyncClient = builder.build()
+
+    @classmethod
+    def from_context(cls, context: click.Context) -> Self:
+        """Return the client that `--url`, `--key`, `--profile`, the environment or the credentials file describe."""
+        chosen = context.find_object(dict) or {}
+        url, key = chosen.get("url"), chosen.get("key")
+        if not (url and key):
+            saved = CredentialsStore().get(chosen.get("profile"))
+            # a saved key goes only where it was saved for
+            if saved is not None and (url is None or url.rstrip("/") == saved.url):
+                url, key = url or saved.url, key or saved.key
+        return cls(url or DEFAULT_URL, key)
+
+    def get(self, path: str, **query: Any) -> Any:
+        """Return the parsed answer. Query values of None are left out. Raises: ApiError."""
+        given = {name: str(value) for name, value in query.items() if value is not None}
+        return self.call("GET", path + (f"?{urlencode(given)}" if given else ""))
+
+    def post(self, path: str, body: Any = None) -> Any:
+        """Send JSON and return the parsed answer. Raises: ApiError."""
+        return self.call("POST", path, {} if body is None else body)
+
+    def put(self, path: str, body: Any) -> Any:
+        """Send JSON and return the parsed answer. Raises: ApiError."""
+        return self.call("PUT", path, body)
+
+    def delete(self, path: str) -> Any:
+        """Return the parsed answer. Raises: ApiError."""
+        return self.call("DELETE", path)
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """Return the parsed answer; None when there is no body. Raises: ApiError."""
+        data = self.raw(method, path, body)
+        try:
+            return json.loads(data) if data else None
+        except ValueError:
+            raise ApiError(f"{self.url} answered with something that is not JSON: is it partywall?") from None
+
+    def raw(self, method: str, path: str, body: Any = None) -> bytes:
+        """Return the answer's bytes. Raises: ApiError."""
+        request = self._client.request(method, self.url + path).header("Accept", "application/json")
+        if self.key:
+            request = request.header("Authorization", f"Bearer {self.key}")
+        if body is not None:
+            request = request.header("Content-Type", "application/json").body_bytes(json.dumps(body).encode())
+        try:
+            response = request.build().send()
+            data = bytes(response.bytes())
+        except (RequestError, OSError) as error:
+            raise ApiError(f"{self.url} is out of reach: start it with `partywall up`, or give `--url`") from error
+        if not 200 <= response.status < 300:
+            raise _problem(response.status, data)
+        return data
+
+
+def segment(text: str) -> str:
+    """Return text as one segment of a path."""
+    return quote(text, safe="")
+
+
+def _problem(status: int, data: bytes) -> ApiError:
+    try:
+        parsed = json.loads(data)
+    except ValueError:
+        parsed = {}
+    problem = parsed if isinstance(parsed, dict) else {}
+    said = problem.get("detail") or problem.get("title") or f"the API answered with status {status}"
+    advice = problem.get("advice") or _NEXT.get(status)
+    lines = [str(said)] + ([f"Next: {advice}"] if advice else [])
+    if problem.get("act"):
+        lines.append(f"Recorded as {problem['act']}")
+    return ApiError("\n".join(lines), status=status, problem=problem)

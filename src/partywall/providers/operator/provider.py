@@ -6,6 +6,7 @@ and the issuer checks both again. Source: architecture.md "Processes", ADR-0003.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from partywall.wire.control import IssuerReply, Perform, Performed
 from partywall.wire.operations import Operation
 
 CALL_LIMIT_S: Final = 30.0
+SETTLE_LIMIT_S: Final = 2.0
 _SUBJECTS: Final = ("agt_", "usr_")
 _encode = msgspec.msgpack.Encoder().encode
 _reply = msgspec.msgpack.Decoder(IssuerReply)
@@ -87,7 +89,8 @@ class OperatorProvider:
             raise Bug("a permit of another provider", private=claims.id)
         body = await self._hand_over(claims, payload, now_s)
         if CLASSES[action] is ActionClass.EFFECT:
-            await self._settled()
+            # Bounded, and not cancelled: a slow database delays what this worker sees, never the answer.
+            await asyncio.wait([asyncio.ensure_future(self._settled())], timeout=SETTLE_LIMIT_S)
         return Effect(body=body)
 
     async def _hand_over(self, claims: PermitClaims, payload: bytes, now_s: float) -> bytes:

@@ -1,0 +1,141 @@
+"""Every route of the REST door, as data: what it asks of the wall and which fields it takes from where.
+
+Pure: a route turns path, query and parsed body into a `Call`, or refuses with a CallerFault. A field comes from
+exactly one place: what the path names may not stand in the body, and unknown fields and parameters are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from partywall.decision.action import ActionType
+from partywall.decision.ports import Call
+from partywall.errors import Malformed
+from partywall.providers.operator import table
+from partywall.wire import operations as ops
+from partywall.wire.ids import is_id
+from partywall.wire.operations import Operation
+
+_builtins = msgspec.to_builtins
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """One request, parsed but not judged. path: the values of the pattern's names; body: None without one."""
+
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    body: dict[str, Any] | None
+    trace_id: str
+
+
+class OperationRoute(msgspec.Struct, frozen=True):
+    """An operator operation. fixed: fields that the path itself says."""
+
+    method: Literal["GET", "POST", "PUT"]
+    pattern: str
+    operation: type[Operation]
+    fixed: dict[str, Any] = {}
+
+    @property
+    def action(self) -> ActionType:
+        """What it asks of the wall."""
+        return table.RULES[self.operation].action
+
+    @property
+    def kind(self) -> str:
+        """The resource kind it works on."""
+        return table.RULES[self.operation].kind
+
+    def call(self, asked: Asked) -> Call:
+        """Return the call. Raises: Malformed."""
+        refuse_unknown(asked.query, ())
+        if self.method == "GET" and asked.body is not None:
+            raise Malformed("this request takes no body", code="bad-request")
+        given = asked.body or {}
+        said = {"operation": _tag(self.operation), **self.fixed, **asked.path}
+        for name in said:
+            if name in given:
+                raise Malformed(f"not a valid request: Object contains unknown field `{name}`", code="bad-request")
+        for value in asked.path.values():
+            if not is_id(value, value[:3]):
+                raise Malformed("not an id in the path", code="malformed-id")
+        operation = table.parse_operation(said | given)
+        return Call(
+            action=self.action,
+            kind=self.kind,
+            name=table.target_of(operation),
+            payload=_builtins(operation),
+            trace_id=asked.trace_id,
+            parameters=table.parameters_of(operation),
+        )
+
+
+class AuditRoute(msgspec.Struct, frozen=True):
+    """A read of the caller's own log. paged: whether `start` and `limit` mean something."""
+
+    method: Literal["GET"]
+    pattern: str
+    mode: str
+    paged: bool = True
+    action: ActionType = ActionType.AUDIT_READ
+    kind: str = "audit"
+
+    def call(self, asked: Asked) -> Call:
+        """Return the call. Raises: Malformed."""
+        refuse_unknown(asked.query, ("start", "limit") if self.paged else ())
+        if asked.body is not None:
+            raise Malformed("this request takes no body", code="bad-request")
+        query: dict[str, Any] = {"mode": self.mode}
+        query |= {name: _number(name, text) for name, text in asked.query.items()}
+        return Call(
+            action=self.action, kind=self.kind, name="*", payload=query, trace_id=asked.trace_id, parameters=dict(query)
+        )
+
+
+def refuse_unknown(query: Mapping[str, str], known: tuple[str, ...]) -> None:
+    """Raises: Malformed when the query has a parameter that the route does not know."""
+    if any(name not in known for name in query):
+        raise Malformed("an unknown query parameter", code="unknown-parameter")
+
+
+def _number(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise Malformed(f"{name} is a number", code="bad-request")
+    return int(text)
+
+
+def _tag(operation: type[Operation]) -> str:
+    return str(operation.__struct_config__.tag)
+
+
+OPERATIONS: Final = (
+    OperationRoute("GET", "/v1/tenants", ops.TenantList),
+    OperationRoute("POST", "/v1/tenants", ops.TenantCreate),
+    OperationRoute("POST", "/v1/tenants/{tenant}/suspend", ops.TenantState, {"state": "suspended"}),
+    OperationRoute("POST", "/v1/tenants/{tenant}/resume", ops.TenantState, {"state": "active"}),
+    OperationRoute("POST", "/v1/tenants/{tenant}/admins", ops.AdminCreate),
+    OperationRoute("POST", "/v1/tenants/{tenant}/models", ops.ModelCreate),
+    OperationRoute("GET", "/v1/subjects", ops.SubjectList),
+    OperationRoute("POST", "/v1/subjects", ops.SubjectCreate),
+    OperationRoute("POST", "/v1/subjects/{subject}/suspend", ops.SubjectState, {"state": "suspended"}),
+    OperationRoute("POST", "/v1/subjects/{subject}/resume", ops.SubjectState, {"state": "active"}),
+    OperationRoute("PUT", "/v1/subjects/{subject}/grants", ops.GrantsSet),
+    OperationRoute("GET", "/v1/keys", ops.KeyList),
+    OperationRoute("POST", "/v1/keys", ops.KeyCreate),
+    OperationRoute("POST", "/v1/operator-keys", ops.OperatorKeyCreate),
+    OperationRoute("POST", "/v1/tokens", ops.TokenCreate),
+    OperationRoute("POST", "/v1/revocations", ops.Revoke),
+    OperationRoute("GET", "/v1/policy", ops.PolicyShow),
+    OperationRoute("PUT", "/v1/policy", ops.PolicyActivate),
+    OperationRoute("POST", "/v1/policy/rollback", ops.PolicyRollback),
+    OperationRoute("GET", "/v1/servers", ops.ServerList),
+    OperationRoute("POST", "/v1/servers", ops.ServerRegister),
+)
+AUDIT: Final = (
+    AuditRoute("GET", "/v1/audit/leaves", "show"),
+    AuditRoute("GET", "/v1/audit/export", "export"),
+    AuditRoute("GET", "/v1/audit/checkpoint", "checkpoint", paged=False),
+)

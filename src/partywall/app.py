@@ -34,7 +34,7 @@ COMMANDS: Final = {
     "key": ("partywall.cli.key:key", "Make, list, revoke API keys (tenant-admin)."),
     "token": ("partywall.cli.key:token", "Make short-lived access tokens."),
     "server": ("partywall.cli.server:server", "Register MCP servers and approve their tools (tenant-admin)."),
-    "policy": ("partywall.cli.policy:policy", "Test, check, evaluate and activate policies."),
+    "policy": ("partywall.cli.policy_remote:policy", "Test, check, evaluate and activate policies."),
     "audit": ("partywall.cli.audit:audit", "Show, export and verify the audit log."),
     "probe": ("partywall.assurance.command:command", "Attack a live deployment and report what held."),
 }  # fmt: skip

@@ -125,7 +125,7 @@ def _cover(closed: str, wanted: Sequence[Bind]) -> None:
     for bind, source in sources:
         os.makedirs(bind.path, mode=0o755, exist_ok=True)  # noqa: PTH103
         _mount(f"/proc/self/fd/{source}", bind.path, MS_BIND | MS_REC)
-        remount = MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV | (0 if bind.writable else MS_RDONLY)
+        remount = MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV | (MS_NOEXEC if bind.writable else MS_RDONLY)
         _mount(None, bind.path, remount)
         os.close(source)
     _mount(None, closed, MS_REMOUNT | MS_BIND | MS_RDONLY | flags)

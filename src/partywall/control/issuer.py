@@ -1,0 +1,169 @@
+"""The issuer process: the only one that holds signing keys and the owner's right over both databases.
+
+It answers three messages on one socket (`wire/control.py`): enrol a worker, perform a permitted operator action,
+exchange the bootstrap token. Source: architecture.md "Processes", ADR-0007.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import msgspec
+
+from partywall import signing
+from partywall.control.bootstrap import FILE, bootstrap
+from partywall.control.database import Database, next_revision
+from partywall.control.enrolment import enrol
+from partywall.control.keyring import Keyring
+from partywall.control.operations import Mode, check_fit, decode_operation, prevalidate
+from partywall.control.upkeep import prepare, read_dsn, tend, until_prepared
+from partywall.control.work import Reply, Work, require_caller
+from partywall.decision.action import PLATFORM
+from partywall.decision.manifest import canonical_json
+from partywall.decision.principal import Kind
+from partywall.errors import CallerFault, Malformed, PartywallError
+from partywall.ipc import Server, one_by_one
+from partywall.settings import Home, Settings
+from partywall.telemetry.log import Log
+from partywall.version import __version__
+from partywall.wire.control import Bootstrap, Enrol, Enrolled, IssuerRequest, Perform, Performed
+from partywall.wire.ids import TenantId
+
+_encode = msgspec.msgpack.Encoder().encode
+_request = msgspec.msgpack.Decoder(IssuerRequest)
+
+
+class Issuer:
+    """Answers workers. Every answer is a typed error or a committed change."""
+
+    def __init__(
+        self,
+        home: Home,
+        settings: Settings,
+        log: Log,
+        *,
+        control: Database,
+        data: Database,
+        keyring: Keyring,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.boot = secrets.token_hex(16)
+        self._home = home
+        self._settings = settings
+        self._log = log
+        self._control = control
+        self._data = data
+        self._keyring = keyring
+        self._clock = clock
+        public_key = keyring.permit_key.public_key().public_bytes_raw()
+        self._permits = signing.PermitVerifier(public_key, f"issuer/{self.boot}")
+
+    async def answer(self, peer_uid: int, body: bytes) -> bytes:
+        """Return the encoded reply to one message. Raises: the errors that each message's function names."""
+        try:
+            request = _request.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Malformed("not a message to the issuer") from error
+        started_at_s = time.monotonic()
+        try:
+            return _encode(await self._dispatch(request))
+        except PartywallError as error:
+            write = self._log.info if isinstance(error, CallerFault) else self._log.warning
+            write("issuer.refused", code=error.code, error=type(error).__name__, uid=peer_uid)
+            raise
+        finally:
+            duration_ms = round((time.monotonic() - started_at_s) * 1000, 3)
+            self._log.info("issuer.answered", action=type(request).__name__, duration_ms=duration_ms, uid=peer_uid)
+
+    async def _dispatch(self, request: Enrol | Perform | Bootstrap) -> Enrolled | Performed:
+        if isinstance(request, Enrol):
+            return await enrol(request, self._keyring.permit_key, self._data, boot=self.boot, now_s=self._clock())
+        if isinstance(request, Perform):
+            return Performed(canonical_json(await self._perform(request)))
+        return Performed(canonical_json(await self._bootstrap(request)))
+
+    async def _perform(self, request: Perform) -> Reply:
+        digest = hashlib.sha256(request.payload).digest()
+        permit = self._permits.verify(request.permit, digest, self._clock())
+        operation = decode_operation(request.payload)
+        rule = check_fit(permit, operation, self._settings.region)
+        await prevalidate(operation)
+        kind, tenant = Kind(permit.principal_kind), TenantId(permit.tenant)
+        async with self._work(rule.mode, tenant=tenant, kind=kind, principal=permit.principal) as work:
+            await require_caller(work)
+            reply = await rule.run(work, operation)
+        self._log.info("issuer.performed", action=permit.action, act=permit.act, tenant=permit.tenant)
+        return reply
+
+    async def _bootstrap(self, request: Bootstrap) -> Reply:
+        kind = Kind.PLATFORM_OPERATOR
+        async with self._work(Mode.CHANGES, tenant=PLATFORM, kind=kind, principal="bootstrap") as work:
+            reply = await bootstrap(work, request.token)
+        (self._home.issuer / FILE).unlink(missing_ok=True)
+        self._log.info("issuer.bootstrapped")
+        return reply
+
+    @contextlib.asynccontextmanager
+    async def _work(self, mode: Mode, *, tenant: TenantId, kind: Kind, principal: str) -> AsyncIterator[Work]:
+        async with self._control.transaction() as connection:
+            yield Work(
+                connection=connection,
+                revision=await next_revision(connection) if mode is Mode.CHANGES else 0,
+                now_s=self._clock(),
+                region=self._settings.region,
+                settings=self._settings.issuer,
+                keyring=self._keyring,
+                tenant=tenant,
+                kind=kind,
+                principal=principal,
+            )
+
+
+async def serve(home: Home, settings: Settings, log: Log, stop: asyncio.Event) -> None:
+    """Run the issuer until stop is set. Waits for its databases; the socket appears when it can answer."""
+    control = Database(read_dsn(home, "control"), application="partywall-issuer")
+    data = Database(read_dsn(home, "data"), application="partywall-issuer")
+    keyring = Keyring(
+        home.issuer, access_token_s=settings.issuer.access_token_s, rotation_s=settings.issuer.key_rotation_s
+    )
+    await control.open()
+    await data.open()
+    try:
+        attempt = functools.partial(prepare, home, settings, control, keyring, time.time)
+        if await until_prepared(attempt, log, stop):
+            issuer = Issuer(home, settings, log, control=control, data=data, keyring=keyring)
+            await _answer_until(issuer, tend(home, control, keyring, time.time, log), home, log, stop)
+    finally:
+        await control.close()
+        await data.close()
+
+
+async def _answer_until(
+    issuer: Issuer, upkeep: Coroutine[Any, Any, None], home: Home, log: Log, stop: asyncio.Event
+) -> None:
+    home.issuer_socket.parent.mkdir(parents=True, exist_ok=True)
+    server = Server(
+        home.issuer_socket,
+        one_by_one(issuer.answer),
+        allowed_uids=None,
+        on_bug=lambda error: log.error("issuer.bug", error),
+    )
+    upkeep_task = asyncio.get_running_loop().create_task(upkeep)
+    try:
+        await server.start()
+        log.info("issuer.ready", pid=os.getpid(), version=__version__)
+        await stop.wait()
+    finally:
+        await server.close()
+        upkeep_task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await upkeep_task
+        log.info("issuer.stopped")

@@ -1,0 +1,88 @@
+"""A tenant's policy: every text that was ever active, validated before it becomes so; the newest one is active."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Final
+
+import asyncpg
+
+from partywall.control.work import Reply, Work, not_found
+from partywall.errors import Malformed
+from partywall.wire.operations import PolicyActivate, PolicyRollback, PolicyShow
+
+BASE: Final = "base"
+HISTORY_LIMIT: Final = 100
+KEPT_LIMIT: Final = 1_000
+FINDINGS_LIMIT: Final = 5
+_NEWEST: Final = """
+    select number, sha256, module, activated_at_s from control.policy_revision
+    where tenant = $1 order by number desc limit $2"""
+
+
+async def validate_policy(module: str) -> None:
+    """Raises: Malformed with the first findings. Runs aside: compiling may take a while."""
+    from partywall.decision.policy import validate_module
+
+    findings = await asyncio.to_thread(validate_module, module)
+    if findings:
+        messages = "; ".join(finding.message for finding in findings[:FINDINGS_LIMIT])
+        raise Malformed(f"the policy does not hold: {messages}", code="bad-policy")
+
+
+async def activate_policy(work: Work, operation: PolicyActivate) -> Reply:
+    """Make a validated text the active policy; the active one again changes nothing."""
+    return await _activate(work, operation.module)
+
+
+async def show_policy(work: Work, _operation: PolicyShow) -> Reply:
+    """Return the active text, and the revisions before it, newest first."""
+    rows = await work.connection.fetch(_NEWEST, work.tenant, HISTORY_LIMIT)
+    history = [{"revision": _revision(row), "activated_at_s": row["activated_at_s"]} for row in rows]
+    if not rows:
+        return {"revision": BASE, "module": None, "history": history}
+    return {"revision": _revision(rows[0]), "module": rows[0]["module"], "history": history}
+
+
+async def roll_back_policy(work: Work, operation: PolicyRollback) -> Reply:
+    """Activate the text of an earlier revision again. Raises: NotFound; Malformed when it no longer holds."""
+    number, _, digest = operation.revision.partition("-")
+    row = None
+    if number.isascii() and number.isdigit() and len(number) < 10:
+        row = await work.connection.fetchrow(
+            "select module, sha256 from control.policy_revision where tenant = $1 and number = $2",
+            work.tenant,
+            int(number),
+        )
+    if row is None or row["sha256"][:12] != digest:
+        raise not_found("policy revision")
+    await validate_policy(row["module"])
+    reply = await _activate(work, row["module"])
+    return {"revision": reply["revision"]}
+
+
+async def _activate(work: Work, module: str) -> Reply:
+    active = await work.connection.fetchrow(_NEWEST, work.tenant, 1)
+    digest = hashlib.sha256(module.encode()).hexdigest()
+    if active is not None and active["sha256"] == digest:
+        return {"revision": _revision(active), "number": active["number"]}
+    number = 1 if active is None else active["number"] + 1
+    await work.connection.execute(
+        """insert into control.policy_revision (tenant, number, sha256, module, activated_at_s)
+           values ($1, $2, $3, $4, $5)""",
+        work.tenant,
+        number,
+        digest,
+        module,
+        work.now_s,
+    )
+    await work.connection.execute(
+        "delete from control.policy_revision where tenant = $1 and number <= $2", work.tenant, number - KEPT_LIMIT
+    )
+    await work.touch(work.tenant)
+    return {"revision": f"{number}-{digest[:12]}", "number": number}
+
+
+def _revision(row: asyncpg.Record) -> str:
+    return f"{row['number']}-{row['sha256'][:12]}"

@@ -1,0 +1,103 @@
+"""The end of a credential before its time: a key, a token, a session's tokens, or a subject with all it holds.
+
+What is revoked stays revoked: doing it again answers the same. Source: attacks.md ID-3 and ID-5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from partywall.control.keyring import SKEW_S
+from partywall.control.work import Reply, Work, not_found
+from partywall.wire.operations import Revoke
+
+_REVOKE: Final = """
+    insert into control.revocation (credential, revoked_at_s, forget_at_s, revision) values ($1, $2, $3, $4)
+    on conflict (credential) do nothing"""
+_REVOKE_TOKENS: Final = """
+    insert into control.revocation (credential, revoked_at_s, forget_at_s, revision)
+    select id, $2, expires_at_s + $3, $4 from control.access_token where {} on conflict (credential) do nothing"""
+
+
+async def revoke(work: Work, operation: Revoke) -> Reply:
+    """End one credential of the caller's tenant (an operator: of the operators). Raises: NotFound."""
+    end = _ENDS.get(operation.credential[:3])
+    if end is None or not await end(work, operation.credential):
+        raise not_found("credential")
+    return {"revoked": operation.credential}
+
+
+async def _key(work: Work, key: str) -> bool:
+    expires_at_s = await work.connection.fetchval(
+        """update control.api_key set revoked_at_s = coalesce(revoked_at_s, $3), revision = $4
+           where id = $1 and tenant is not distinct from $2 returning expires_at_s""",
+        key,
+        work.scope,
+        work.now_s,
+        work.revision,
+    )
+    if expires_at_s is None:
+        return False
+    await work.connection.execute(_REVOKE, key, work.now_s, expires_at_s + SKEW_S, work.revision)
+    return True
+
+
+async def _token(work: Work, token: str) -> bool:
+    expires_at_s = await work.connection.fetchval(
+        "select expires_at_s from control.access_token where id = $1 and tenant = $2", token, work.scope
+    )
+    if expires_at_s is None:
+        return False
+    await work.connection.execute(_REVOKE, token, work.now_s, expires_at_s + SKEW_S, work.revision)
+    return True
+
+
+async def _session(work: Work, session: str) -> bool:
+    known = await work.connection.fetchval(
+        """update control.session set revoked_at_s = coalesce(revoked_at_s, $3)
+           where tenant = $1 and id = $2 returning true""",
+        work.scope,
+        session,
+        work.now_s,
+    )
+    if known:
+        await work.connection.execute(
+            _REVOKE_TOKENS.format("tenant = $5 and session = $1"),
+            session,
+            work.now_s,
+            SKEW_S,
+            work.revision,
+            work.scope,
+        )
+    return bool(known)
+
+
+async def _subject(work: Work, subject: str) -> bool:
+    known = await work.connection.fetchval(
+        "update control.subject set state = 'deleted' where id = $1 and tenant is not distinct from $2 returning true",
+        subject,
+        work.scope,
+    )
+    if not known:
+        return False
+    await work.connection.execute(_REVOKE, subject, work.now_s, None, work.revision)
+    await work.connection.execute(
+        _REVOKE_TOKENS.format("subject = $1 or on_behalf_of = $1"), subject, work.now_s, SKEW_S, work.revision
+    )
+    keys = await work.connection.fetch(
+        "select id from control.api_key where (subject = $1 or on_behalf_of = $1) and revoked_at_s is null", subject
+    )
+    for row in keys:
+        await _key(work, row["id"])
+    await work.touch(work.scope)
+    return True
+
+
+_ENDS: Final[dict[str, Callable[[Work, str], Awaitable[bool]]]] = {
+    "key": _key,
+    "tok": _token,
+    "ses": _session,
+    "usr": _subject,
+    "agt": _subject,
+}

@@ -1,0 +1,114 @@
+"""Tool servers of a tenant, with the manifest that its admin approved. Registering a slug again approves it anew.
+
+Source: attacks.md MCP-3 and MCP-4.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from partywall.control.models import RESOURCE_COUNT
+from partywall.control.schemas import check_schema
+from partywall.control.work import RESOURCES_LIMIT, Reply, Work, new_id, require_room
+from partywall.decision.manifest import canonical_json, manifest_digest, tool_digest
+from partywall.errors import Malformed
+from partywall.wire.operations import ServerList, ServerRegister, ToolSpec
+
+TOOLS_LIMIT: Final = 256
+MANIFEST_LIMIT_BYTES: Final = 1_048_576
+ANNOTATIONS_LIMIT_BYTES: Final = 4_096
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One approved tool as the table has it. schema, output_schema, annotations: canonical JSON."""
+
+    name: str
+    description: str
+    schema: str
+    output_schema: str | None
+    annotations: str
+    digest: str
+
+
+def manifest_of(tools: list[ToolSpec]) -> list[Entry]:
+    """Return the entries, by name. Pure. Raises: Malformed for a bad schema, a name given twice, or too much of it."""
+    if len(tools) > TOOLS_LIMIT:
+        raise Malformed(f"at most {TOOLS_LIMIT} tools a server", code="bad-manifest")
+    entries = {tool.name: _entry(tool) for tool in tools}
+    if len(entries) != len(tools):
+        raise Malformed("two tools have the same name", code="bad-manifest")
+    if sum(len(entry.schema) + len(entry.output_schema or "") for entry in entries.values()) > MANIFEST_LIMIT_BYTES:
+        raise Malformed(f"the schemas together are over {MANIFEST_LIMIT_BYTES} bytes", code="bad-manifest")
+    return [entries[name] for name in sorted(entries)]
+
+
+def _entry(tool: ToolSpec) -> Entry:
+    schema = check_schema(tool.input_schema, f"{tool.name}: input_schema")
+    output = None
+    if tool.output_schema is not None:
+        output = check_schema(tool.output_schema, f"{tool.name}: output_schema")
+    annotations = canonical_json(tool.annotations).decode()
+    if len(annotations) > ANNOTATIONS_LIMIT_BYTES or "\x00" in tool.description:
+        raise Malformed(f"{tool.name}: annotations or description are not acceptable", code="bad-manifest")
+    digest = tool_digest(tool.name, tool.description, tool.input_schema, tool.output_schema, tool.annotations)
+    return Entry(tool.name, tool.description, schema, output, annotations, digest)
+
+
+async def register_server(work: Work, operation: ServerRegister) -> Reply:
+    """Register a server, or approve its new address and manifest. Raises: Malformed, LimitExceeded."""
+    entries = manifest_of(operation.tools)
+    manifest = manifest_digest({entry.name: entry.digest for entry in entries})
+    server = await _upsert(work, operation, manifest)
+    await work.connection.execute("delete from control.tool where server = $1", server)
+    await work.connection.executemany(
+        """insert into control.tool (tenant, server, name, description, schema, output_schema, annotations, digest)
+           values ($1, $2, $3, $4, $5, $6, $7, $8)""",
+        [(work.tenant, server, *msgspec.structs.astuple(entry)) for entry in entries],
+    )
+    await work.touch(work.tenant)
+    return _object(server, operation.slug, manifest, [entry.name for entry in entries])
+
+
+async def _upsert(work: Work, operation: ServerRegister, manifest: str) -> str:
+    server = await work.connection.fetchval(
+        """update control.server set url = $3, manifest = $4, approved_at_s = $5
+           where tenant = $1 and slug = $2 returning id""",
+        work.tenant,
+        operation.slug,
+        operation.url,
+        manifest,
+        work.now_s,
+    )
+    if server is not None:
+        return str(server)
+    await require_room(work, RESOURCE_COUNT, work.tenant, RESOURCES_LIMIT, "models and servers a tenant")
+    server = new_id("mcp")
+    await work.connection.execute(
+        """insert into control.server (id, tenant, slug, url, manifest, approved_at_s)
+           values ($1, $2, $3, $4, $5, $6)""",
+        server,
+        work.tenant,
+        operation.slug,
+        operation.url,
+        manifest,
+        work.now_s,
+    )
+    return server
+
+
+async def list_servers(work: Work, _operation: ServerList) -> Reply:
+    """Return the tenant's servers with the names of their approved tools, by slug."""
+    rows = await work.connection.fetch(
+        """select s.id, s.slug, s.manifest,
+                  coalesce(array_agg(t.name order by t.name) filter (where t.name is not null), '{}') as tools
+           from control.server s left join control.tool t on t.server = s.id
+           where s.tenant = $1 group by s.id order by s.slug""",
+        work.tenant,
+    )
+    return {"servers": [_object(row["id"], row["slug"], row["manifest"], row["tools"]) for row in rows]}
+
+
+def _object(server: str, slug: str, manifest: str, tools: list[str]) -> dict[str, Any]:
+    return {"id": server, "slug": slug, "manifest": manifest, "tools": tools}

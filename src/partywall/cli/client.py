@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 from urllib.parse import quote, urlencode
 
 import click
@@ -41,6 +41,14 @@ class ApiError(click.ClickException):
     def code(self) -> str:
         """The stable machine-readable code, such as `not-found`."""
         return str(self.problem.get("code", "unreachable" if self.status == 0 else "error"))
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print it for people, or, in a command with `--json`, as one JSON document."""
+        context = click.get_current_context(silent=True)
+        if context is None or not context.params.get("as_json"):
+            super().show(file)
+            return
+        click.echo(json.dumps({"status": self.status, "code": self.code, "detail": self.message} | self.problem))
 
 
 class Api:

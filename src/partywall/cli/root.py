@@ -12,11 +12,11 @@ from partywall.version import __version__
 
 EXAMPLES = """\b
 Examples:
-  partywall up                                   start it; Ctrl-C stops it
-  partywall login --bootstrap TOKEN              become the platform operator
-  partywall tenant create acme --admin root      a tenant, and a profile for its admin
-  partywall --profile acme agent create scout    an agent, and its first key
-  partywall audit verify                         prove that the log is whole
+  partywall up                                        start it; Ctrl-C stops it
+  partywall login --bootstrap TOKEN                   become the platform operator
+  partywall tenant create acme --admin root           a tenant, and a profile for its admin
+  partywall --profile acme-root agent create scout    an agent, and its first key
+  partywall audit verify                              prove that the log is whole
 """
 
 

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from partywall.decision.action import ActionType, Resource
 from partywall.decision.facts import TenantFacts
+from partywall.decision.manifest import canonical_json
 from partywall.decision.permit import Permit, PermitClaims
 from partywall.decision.ports import Call, Clock, Effect, Prepared, Road
 from partywall.errors import Malformed, Unauthenticated, Unavailable
@@ -21,8 +22,6 @@ SHOW_LIMIT: Final = 1_000
 EXPORT_LIMIT: Final = 50_000
 NEXT_START: Final = "partywall-next-start"
 """Reply header: where the next page starts; absent at the end of the log."""
-
-_canonical = msgspec.json.Encoder(order="sorted").encode
 
 
 class AuditQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,7 +76,7 @@ class AuditProvider:
             raise Malformed(f"not a valid request: {error}", code="bad-request") from error
         if query.mode == "show" and query.limit > SHOW_LIMIT:
             raise Malformed(f"at most {SHOW_LIMIT} leaves a page", code="bad-request")
-        payload = _canonical({"log": facts.id, "mode": query.mode, "start": query.start, "limit": query.limit})
+        payload = canonical_json({"log": facts.id, "mode": query.mode, "start": query.start, "limit": query.limit})
         resource = Resource(region=self._region, tenant=facts.id, kind=self.kind, id="*")
         return Prepared(resource=resource, payload=payload)
 

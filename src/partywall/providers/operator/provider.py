@@ -14,6 +14,7 @@ import msgspec
 
 from partywall.decision.action import CLASSES, PLATFORM, ActionClass, Resource
 from partywall.decision.facts import TenantFacts
+from partywall.decision.manifest import canonical_json
 from partywall.decision.permit import Permit, PermitClaims
 from partywall.decision.ports import Call, Clock, Effect, Prepared, Road
 from partywall.errors import BadReply, Bug, NotFound, Unauthenticated, Unavailable
@@ -28,7 +29,6 @@ SETTLE_LIMIT_S: Final = 2.0
 _SUBJECTS: Final = ("agt_", "usr_")
 _encode = msgspec.msgpack.Encoder().encode
 _reply = msgspec.msgpack.Decoder(IssuerReply)
-_canonical = msgspec.json.Encoder(order="sorted").encode
 
 
 async def _at_once() -> None:
@@ -78,7 +78,7 @@ class OperatorProvider:
         _known(operation, facts)
         owner = PLATFORM if rule.owner is Owner.PLATFORM else facts.id
         resource = Resource(region=self._region, tenant=owner, kind=rule.kind, id=call.name)
-        return Prepared(resource=resource, payload=_canonical(operation))
+        return Prepared(resource=resource, payload=canonical_json(operation))
 
     async def perform(self, permit: Permit, payload: bytes, road: Road) -> Effect:
         """Have the issuer do it. Raises: its typed refusals; Unavailable; BadReply."""

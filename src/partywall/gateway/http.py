@@ -1,0 +1,225 @@
+"""The HTTP shell: raw ASGI in, a bounded `Request` out, and the replies that doors give.
+
+Doors plug in by path prefix. Everything a door raises becomes one error body. A caller that goes away cancels the effect.
+Source: docs/request-path.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any, Final, Protocol
+
+from partywall.errors import Bug, LimitExceeded, Malformed, NotFound, PartywallError, Unavailable
+from partywall.gateway.http_errors import headers_of, openai_body, problem_body, status_of
+from partywall.telemetry.log import Log
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+HEADERS_LIMIT_BYTES: Final = 32_768
+_TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class Request:
+    """One request. Header names are lower-case bytes; the body is read once, bounded."""
+
+    __slots__ = ("_body_limit_bytes", "_receive", "_send", "headers", "method", "path", "query", "started", "trace_id")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, body_limit_bytes: int) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query: bytes = scope["query_string"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.trace_id = _trace_id(self.headers.get(b"traceparent"))
+        self.started = False
+        self._receive = receive
+        self._send = send
+        self._body_limit_bytes = body_limit_bytes
+
+    def header(self, name: str) -> str | None:
+        """Return a header's text (latin-1), or None."""
+        value = self.headers.get(name.encode())
+        return None if value is None else value.decode("latin-1")
+
+    def credential(self) -> str | None:
+        """Return the bearer credential of `Authorization`, or of `X-API-Key`."""
+        value = self.headers.get(b"authorization")
+        if value is not None:
+            scheme, _, rest = value.decode("latin-1").partition(" ")
+            return rest.strip() if scheme.lower() == "bearer" else None
+        return self.header("x-api-key")
+
+    async def body(self) -> bytes:
+        """Return the whole body. Raises: LimitExceeded (413), Malformed when the caller went away."""
+        limit = self._body_limit_bytes
+        announced = self.headers.get(b"content-length", b"0")
+        if not announced.isdigit() or int(announced) > limit:
+            raise LimitExceeded(f"the body is longer than {limit} bytes", code="body-too-large")
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise Malformed("the caller went away", code="disconnected")
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise LimitExceeded(f"the body is longer than {limit} bytes", code="body-too-large")
+            parts.append(part)
+            if not message.get("more_body"):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def disconnected(self) -> None:
+        """Return once the caller has gone away; call only after `body`."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def reply(
+        self,
+        status: int,
+        body: bytes = b"",
+        *,
+        media_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Send a whole reply."""
+        self.started = True
+        sent = [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
+        if headers:
+            sent += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": sent})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def reply_stream(
+        self,
+        chunks: AsyncIterator[bytes],
+        *,
+        media_type: str = "text/event-stream",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Send chunks as they come; the iterator is closed when the caller goes away."""
+        sent = [(b"content-type", media_type.encode()), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
+        if headers:
+            sent += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        self.started = True
+        await self._send({"type": "http.response.start", "status": 200, "headers": sent})
+        pump = asyncio.ensure_future(self._pump(chunks))
+        gone = asyncio.ensure_future(self.disconnected())
+        try:
+            await asyncio.wait((pump, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not pump.done():
+                pump.cancel()
+            await asyncio.gather(pump, return_exceptions=True)
+        finally:
+            gone.cancel()
+            if not pump.done():
+                pump.cancel()
+        if not pump.cancelled() and (error := pump.exception()) is not None:
+            raise error
+
+    async def _pump(self, chunks: AsyncIterator[bytes]) -> None:
+        try:
+            async for chunk in chunks:
+                await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await self._send({"type": "http.response.body", "body": b""})
+        finally:
+            close = getattr(chunks, "aclose", None)
+            if close is not None:
+                await close()
+
+
+class Door(Protocol):
+    """Speaks one protocol: parses, calls the pipeline, and replies."""
+
+    prefixes: tuple[str, ...]
+    openai_errors: bool
+
+    async def __call__(self, request: Request) -> None: ...
+
+
+class HttpServer:
+    """The ASGI application: routes by prefix, bounds everything, and answers each failure in the door's own form.
+
+    probes: `/healthz` and `/readyz`, outside the road: they carry nothing of any tenant.
+    """
+
+    def __init__(
+        self,
+        doors: Iterable[Door],
+        *,
+        log: Log,
+        body_limit_bytes: int,
+        concurrent_limit: int,
+        health: Callable[[], Awaitable[tuple[bool, bytes]]],
+    ) -> None:
+        self._doors = [(prefix, door) for door in doors for prefix in door.prefixes]
+        self._log = log
+        self._body_limit_bytes = body_limit_bytes
+        self._concurrent_limit = concurrent_limit
+        self._health = health
+        self._open = 0
+        self.draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive, send, body_limit_bytes=self._body_limit_bytes)
+        self._open += 1
+        door: Door | None = None
+        try:
+            if self._open > self._concurrent_limit:
+                raise Unavailable("too many requests at once", code="too-busy", retry_after_s=1.0)
+            if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS_LIMIT_BYTES:
+                raise LimitExceeded("the headers are too long", code="headers-too-large")
+            if request.path in {"/healthz", "/readyz"}:
+                await self._probe(request)
+                return
+            door = self._door(request.path)
+            await door(request)
+        except PartywallError as error:
+            await self._fail(request, error, door)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # the edge: nothing may pass as a traceback
+            self._log.error("request.failed", error, trace_id=request.trace_id)
+            await self._fail(request, Bug("internal error"), door)
+        finally:
+            self._open -= 1
+
+    def _door(self, path: str) -> Door:
+        for prefix, door in self._doors:
+            if path.startswith(prefix) and (
+                len(path) == len(prefix) or prefix.endswith("/") or path[len(prefix)] == "/"
+            ):
+                return door
+        raise NotFound("there is nothing here")
+
+    async def _probe(self, request: Request) -> None:
+        if request.path == "/healthz":
+            await request.reply(200, b'{"status":"ok"}')
+            return
+        ready, body = await self._health()
+        await request.reply(200 if ready and not self.draining else 503, body)
+
+    async def _fail(self, request: Request, error: PartywallError, door: Door | None) -> None:
+        if isinstance(error, Bug):
+            self._log.error("request.bug", error, trace_id=request.trace_id, code=error.code)
+        if request.started:
+            return
+        if door is not None and door.openai_errors:
+            body, media_type = openai_body(error), "application/json"
+        else:
+            body, media_type = problem_body(error, request.trace_id), "application/problem+json"
+        await request.reply(status_of(error), body, media_type=media_type, headers=headers_of(error))
+
+
+def _trace_id(traceparent: bytes | None) -> str:
+    match = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
+    if match is not None and match[1] != b"0" * 32:
+        return match[1].decode()
+    return secrets.token_hex(16)

@@ -73,8 +73,8 @@ class Home(msgspec.Struct, frozen=True):
 
     @property
     def bootstrap_token(self) -> Path:
-        """The one-time token for the first operator key, until it is used (owner: starter, 0600)."""
-        return self.path / "bootstrap-token"
+        """The one-time token for the first operator key, until it is used (owner: issuer, 0600; `up` prints it)."""
+        return self.issuer / "bootstrap-token"
 
     @property
     def public_keys(self) -> Path:

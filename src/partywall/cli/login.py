@@ -26,8 +26,7 @@ def login(context: click.Context, *, bootstrap: str | None, api_key: str | None,
     url = ((context.obj or {}).get("url") or DEFAULT_URL).rstrip("/")
     store = CredentialsStore()
     if bootstrap is not None:
-        made = Api(url, None).post("/v1/bootstrap", {"token": bootstrap})
-        api_key = made["secret"]
+        api_key = Api(url, None).post("/v1/bootstrap", {"token": bootstrap})["key"]["secret"]
     assert api_key is not None
     store.save(name, Profile(url=url, key=api_key), use=True)
     out.data({"profile": name, "url": url, "file": str(store.path)})

@@ -1,0 +1,50 @@
+"""A whole real deployment for the scenarios: every process, in a home of its own below a folder that others can't pass.
+
+`platform` lives as long as the test session and is shared: make tenants of your own (`two_tenants`), and break nothing.
+`own_platform` is one test's own, to break.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from partywall.assurance.target import Side, Target
+from partywall.supervisor.throwaway import Throwaway
+
+
+class Platform(Throwaway):
+    """base_url, home, operator_key(), state(), process(), kill(), wait_restarted(), stop(); and tenants with agents."""
+
+    def __init__(self, *options: str) -> None:
+        super().__init__("--no-model", *options)
+        self._targets: list[Target] = []
+
+    @property
+    def base_url(self) -> str:
+        return self.url
+
+    def two_tenants(self) -> tuple[Side, Side]:
+        """Return two fresh tenants, each with an admin, two agents with keys, and a model and MCP server that we watch."""
+        target = Target(self.base_url, self.operator_key())
+        self._targets.append(target)
+        return target.a, target.b
+
+    def close(self) -> None:
+        for target in self._targets:
+            target.upstream_a.close()
+            target.upstream_b.close()
+        super().close()
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[Platform]:
+    with Platform() as running:
+        yield running
+
+
+@pytest.fixture
+def own_platform() -> Iterator[Platform]:
+    with Platform() as running:
+        yield running

@@ -1,0 +1,203 @@
+"""JSON Schemas of tools: compiled once, strict, no reference leaves the document, bounded in cost.
+
+- No remote reference: only `$ref` to `#` or `#/…` is taken, and the compiler is offline.
+- Strict at the top: a schema that says nothing of further members takes none (`unevaluatedProperties: false`, in older
+  drafts `additionalProperties: false`); one that allows them in so many words is taken at its word.
+- Patterns run on an engine without backtracking. References that multiply (a schema of thirty lines can ask for 2^30
+  steps, on every tenant's worker) are counted first, and refused past a limit.
+Source: docs/adr/0009-mcp.md, attacks.md MCP-5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, Final
+
+import jsonschema_rs
+
+from partywall.errors import Malformed
+from partywall.wire.strict_json import check_bounds, parse_json
+
+SCHEMA_LIMIT_BYTES: Final = 262_144
+CACHE_LIMIT: Final = 4_096
+ARGUMENT_DEPTH: Final = 32
+ARGUMENT_NODES: Final = 20_000
+STEP_LIMIT: Final = 20_000
+REPORT_LIMIT: Final = 5
+
+_PATTERNS: Final = jsonschema_rs.RegexOptions(size_limit=1_048_576, dfa_size_limit=1_048_576)
+_SCHEMES: Final = frozenset(
+    {"$id", "id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$recursiveRef"}
+)
+_IN_PLACE_LIST: Final = ("allOf", "anyOf", "oneOf")
+_IN_PLACE: Final = ("not", "if", "then", "else")
+_OLD_DRAFTS: Final = (jsonschema_rs.Draft4Validator, jsonschema_rs.Draft6Validator, jsonschema_rs.Draft7Validator)
+
+
+class Schema:
+    """One compiled schema. Construct with `compile_schema`."""
+
+    def __init__(self, document: dict[str, Any], validator: jsonschema_rs.Validator, *, counted: bool) -> None:
+        self._document = document
+        self._validator = validator
+        self._counted = counted
+
+    def check(self, value: Any) -> None:
+        """Raises: Malformed, naming where and which keyword, and no value. value: JSON types, bounded here."""
+        check_bounds(value, depth_limit=ARGUMENT_DEPTH, node_limit=ARGUMENT_NODES)
+        if self._counted:
+            _Steps(self._document).count(value)
+        faults = [
+            _describe(error) for error, _ in zip(self._validator.iter_errors(value), range(REPORT_LIMIT), strict=False)
+        ]
+        if faults:
+            raise Malformed("; ".join(faults), code="invalid-arguments")
+
+
+@lru_cache(maxsize=CACHE_LIMIT)
+def compile_schema(text: str, *, strict: bool) -> Schema:
+    """Return the compiled schema. text: its JSON, at most 256 KiB; strict: take no members that it does not name.
+
+    Raises: Malformed when it is no schema, refers outside itself, or names things in ways that are not followed here.
+    """
+    if len(text) > SCHEMA_LIMIT_BYTES:
+        raise Malformed("the schema is too long", code="bad-schema")
+    document = parse_json(text.encode())
+    if not isinstance(document, dict):
+        raise Malformed("a tool's schema is an object", code="bad-schema")
+    counted = _check_references(document)
+    try:
+        draft = jsonschema_rs.validator_cls_for(document)
+        validator = draft(_closed(document, draft) if strict else document, offline=True, pattern_options=_PATTERNS)
+    except (ValueError, jsonschema_rs.ReferencingError) as error:
+        raise Malformed("the tool's schema cannot be used", code="bad-schema") from error
+    return Schema(document, validator, counted=counted)
+
+
+def _closed(document: dict[str, Any], draft: type[jsonschema_rs.Validator]) -> dict[str, Any]:
+    if "additionalProperties" in document or "unevaluatedProperties" in document:
+        return document
+    keyword = "additionalProperties" if draft in _OLD_DRAFTS else "unevaluatedProperties"
+    return document | {keyword: False}
+
+
+def _positions(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every object below schema that may be read as a schema; objects that are data come along, which only costs."""
+    stack = [schema]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            yield node
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
+
+
+def _check_references(document: dict[str, Any]) -> bool:
+    """Return whether the schema refers to itself anywhere. Raises: Malformed."""
+    found = False
+    for node in _positions(document):
+        for name in _SCHEMES & node.keys():
+            # A property may be called `id`; a schema's own identifier is text.
+            if isinstance(node[name], (str, bool)) and not (node is document and name == "$id"):
+                raise Malformed(f"{name} is not followed in a tool's schema", code="bad-schema")
+        reference = node.get("$ref")
+        if isinstance(reference, str):
+            if reference != "#" and not reference.startswith("#/"):
+                raise Malformed("a tool's schema refers outside itself", code="bad-schema")
+            found = True
+    return found
+
+
+class _Steps:
+    """Counts how often a validator would visit (position of the schema, place in the value), without cutting short."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._document = document
+        self._steps = 0
+
+    def count(self, value: Any) -> None:
+        """Raises: Malformed past STEP_LIMIT."""
+        stack: list[tuple[Any, Any, frozenset[int]]] = [(self._document, value, frozenset())]
+        while stack:
+            schema, place, entered = stack.pop()
+            self._steps += 1
+            if self._steps > STEP_LIMIT:
+                raise Malformed("the tool's schema asks for too many steps", code="schema-too-complex")
+            if isinstance(schema, dict) and id(schema) not in entered:
+                inside = entered | {id(schema)}  # a reference back to where we are: the validator stops there as well
+                stack.extend((child, place, inside) for child in self._in_place(schema))
+                stack.extend((child, below, frozenset()) for child, below in _below(schema, place))
+
+    def _in_place(self, schema: dict[str, Any]) -> Iterator[Any]:
+        for keyword in _IN_PLACE_LIST:
+            if isinstance(branches := schema.get(keyword), list):
+                yield from branches
+        for keyword in _IN_PLACE:
+            if keyword in schema:
+                yield schema[keyword]
+        for keyword in ("dependentSchemas", "dependencies"):
+            if isinstance(branches := schema.get(keyword), dict):
+                yield from branches.values()
+        if isinstance(reference := schema.get("$ref"), str):
+            yield _resolve(self._document, reference)
+
+
+def _below(schema: dict[str, Any], place: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(place, dict):
+        named = _mapping(schema.get("properties"))
+        patterns = _mapping(schema.get("patternProperties"))
+        for name, member in place.items():
+            if name in named:
+                yield named[name], member
+            else:
+                yield from _each(schema, ("additionalProperties", "unevaluatedProperties"), member)
+            yield from ((pattern, member) for pattern in patterns.values())
+            yield from _each(schema, ("propertyNames",), name)
+    elif isinstance(place, list):
+        for member in place:
+            yield from _each(
+                schema, ("items", "prefixItems", "additionalItems", "unevaluatedItems", "contains"), member
+            )
+
+
+def _each(schema: dict[str, Any], keywords: tuple[str, ...], member: Any) -> Iterator[tuple[Any, Any]]:
+    for keyword in keywords:
+        child = schema.get(keyword)
+        if isinstance(child, list):
+            yield from ((one, member) for one in child)
+        elif child is not None:
+            yield child, member
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _resolve(document: Any, reference: str) -> Any:
+    """Follow `#` or `#/a/b`; a broken one leads nowhere (the compiler refused it already)."""
+    node = document
+    for part in reference[2:].split("/") if len(reference) > 1 else ():
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, dict):
+            node = node.get(name)
+        elif isinstance(node, list) and name.isdecimal() and int(name) < len(node):
+            node = node[int(name)]
+        else:
+            return None
+    return node
+
+
+def _describe(error: jsonschema_rs.ValidationError) -> str:
+    """Return where and what, in the schema's words; of the value only the names that its sender chose."""
+    where = "/".join(str(part)[:64] for part in error.instance_path) or "arguments"
+    detail = error.kind.as_dict()
+    said = {name: detail[name] for name in ("unexpected", "property", "types", "limit") if name in detail}
+    what = ", ".join(f"{name} {_short(value)}" for name, value in said.items())
+    return f"{where}: {error.kind.name}" + (f" ({what})" if what else "")
+
+
+def _short(value: Any) -> str:
+    values = value if isinstance(value, list) else [value]
+    return " ".join(str(item)[:64] for item in values[:REPORT_LIMIT])

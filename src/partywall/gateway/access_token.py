@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -21,8 +20,9 @@ from partywall.decision.action import ActionType
 from partywall.decision.labels import Classification
 from partywall.decision.ports import Directory
 from partywall.decision.principal import Kind, Principal
-from partywall.errors import Unauthenticated
+from partywall.errors import Malformed, Unauthenticated
 from partywall.wire.ids import SessionId, TenantId, UserId, is_id
+from partywall.wire.strict_json import parse_json
 
 MAX_LIFE_S: Final = 900.0
 CLOCK_SKEW_S: Final = 5.0
@@ -150,15 +150,8 @@ def _decode(text: str) -> bytes:
     return data
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a member twice")
-    return members
-
-
 def _parse(data: bytes, shape: type[_Parsed]) -> _Parsed:
     try:
-        return msgspec.convert(json.loads(data, object_pairs_hook=_members), shape)
-    except (ValueError, RecursionError) as error:
+        return msgspec.convert(parse_json(data), shape)
+    except (Malformed, msgspec.ValidationError) as error:
         raise Unauthenticated("not a token", private="members") from error

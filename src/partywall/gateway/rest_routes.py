@@ -6,14 +6,14 @@ exactly one place: what the path names may not stand in the body, and unknown fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
 
 from partywall.decision.action import ActionType
 from partywall.decision.ports import Call
-from partywall.errors import Malformed
+from partywall.errors import Malformed, NotFound
 from partywall.providers.operator import table
 from partywall.wire import operations as ops
 from partywall.wire.ids import is_id
@@ -73,6 +73,35 @@ class OperationRoute(msgspec.Struct, frozen=True):
         )
 
 
+class MemoryRoute(msgspec.Struct, frozen=True):
+    """One verb on the memory of the caller's own agent, or of `owner`, which the wall then judges."""
+
+    method: Literal["GET", "PUT", "DELETE"]
+    pattern: str
+    verb: Literal["list", "get", "put", "delete"]
+    action: ActionType = ActionType.MEMORY
+    kind: str = "memory"
+
+    def call(self, asked: Asked) -> Call:
+        """Return the call. Raises: Malformed."""
+        refuse_unknown(asked.query, ("owner",))
+        payload: dict[str, Any] = {"operation": self.verb, **asked.path}
+        if self.verb == "put":
+            if asked.body is None or set(asked.body) != {"value"}:
+                raise Malformed('the body is {"value": …}', code="bad-request")
+            payload["value"] = asked.body["value"]
+        elif asked.body is not None:
+            raise Malformed("this request takes no body", code="bad-request")
+        return Call(
+            action=self.action,
+            kind=self.kind,
+            name=asked.query.get("owner", "self"),
+            payload=payload,
+            trace_id=asked.trace_id,
+            parameters={"operation": f"memory.{self.verb}", **asked.path},
+        )
+
+
 class AuditRoute(msgspec.Struct, frozen=True):
     """A read of the caller's own log. paged: whether `start` and `limit` mean something."""
 
@@ -93,6 +122,9 @@ class AuditRoute(msgspec.Struct, frozen=True):
         return Call(
             action=self.action, kind=self.kind, name="*", payload=query, trace_id=asked.trace_id, parameters=dict(query)
         )
+
+
+Route = OperationRoute | MemoryRoute | AuditRoute
 
 
 def refuse_unknown(query: Mapping[str, str], known: tuple[str, ...]) -> None:
@@ -139,3 +171,40 @@ AUDIT: Final = (
     AuditRoute("GET", "/v1/audit/export", "export"),
     AuditRoute("GET", "/v1/audit/checkpoint", "checkpoint", paged=False),
 )
+MEMORY: Final = (
+    MemoryRoute("GET", "/v1/memory", "list"),
+    MemoryRoute("GET", "/v1/memory/{key}", "get"),
+    MemoryRoute("PUT", "/v1/memory/{key}", "put"),
+    MemoryRoute("DELETE", "/v1/memory/{key}", "delete"),
+)
+ROUTES: Final[tuple[Route, ...]] = (*OPERATIONS, *AUDIT, *MEMORY)
+
+
+class Router:
+    """Finds the route of a method and a path. A pattern's `{name}` is one segment, never empty."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._patterns: dict[tuple[str | None, ...], dict[str, Route]] = {}
+        for route in routes:
+            shape = tuple(None if part.startswith("{") else part for part in route.pattern.split("/"))
+            self._patterns.setdefault(shape, {})[route.method] = route
+
+    def match(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        """Return the route and the values of its names. Raises: NotFound; Malformed (method-not-allowed)."""
+        parts = path.split("/")
+        for shape, by_method in self._patterns.items():
+            if not _fits(shape, parts):
+                continue
+            route = by_method.get(method)
+            if route is None:
+                raise Malformed(f"use {' or '.join(sorted(by_method))} here", code="method-not-allowed")
+            names = (part[1:-1] for part in route.pattern.split("/") if part.startswith("{"))
+            values = (part for want, part in zip(shape, parts, strict=True) if want is None)
+            return route, dict(zip(names, values, strict=True))
+        raise NotFound("there is nothing here")
+
+
+def _fits(shape: tuple[str | None, ...], parts: list[str]) -> bool:
+    if len(shape) != len(parts):
+        return False
+    return all(part == want if want is not None else part != "" for want, part in zip(shape, parts, strict=True))

@@ -31,8 +31,20 @@ _encode = msgspec.msgpack.Encoder().encode
 _reply = msgspec.msgpack.Decoder(IssuerReply)
 
 
+Settled = Callable[[], Awaitable[None]]
+"""Returns once this worker's directory has asked again (`ControlDirectory.refresh`)."""
+
+
 async def _at_once() -> None:
     """Nothing to wait for."""
+
+
+async def settle(settled: Settled) -> None:
+    """Wait so that this worker's next request sees a change: bounded, and never cancelled.
+
+    A slow database delays what this worker sees, never the answer.
+    """
+    await asyncio.wait([asyncio.ensure_future(settled())], timeout=SETTLE_LIMIT_S)
 
 
 class OperatorProvider:
@@ -52,7 +64,7 @@ class OperatorProvider:
         clock: Clock,
         region: str,
         refused: Callable[[], None] = lambda: None,
-        settled: Callable[[], Awaitable[None]] = _at_once,
+        settled: Settled = _at_once,
     ) -> None:
         self.kind = kind
         self.actions = actions_of(kind)
@@ -89,8 +101,7 @@ class OperatorProvider:
             raise Bug("a permit of another provider", private=claims.id)
         body = await self._hand_over(claims, payload, now_s)
         if CLASSES[action] is ActionClass.EFFECT:
-            # Bounded, and not cancelled: a slow database delays what this worker sees, never the answer.
-            await asyncio.wait([asyncio.ensure_future(self._settled())], timeout=SETTLE_LIMIT_S)
+            await settle(self._settled)
         return Effect(body=body)
 
     async def _hand_over(self, claims: PermitClaims, payload: bytes, now_s: float) -> bytes:

@@ -25,8 +25,12 @@ IDS = (FRONT.world.tenant, FRONT.world.agent, FRONT.world.user, "ten_" + "a" * 2
 quick = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 words = st.sampled_from(
-    ["slug", "organisation", "tenant", "subject", "state", "grants", "kind", "operation", "scopes", "life_s", "module", "on_behalf_of", "credential", "tools", "url", "value", "token", "clearance", "session", "revision", "x", "~"]
-)
+    [
+        "slug", "organisation", "tenant", "subject", "state", "grants", "kind", "operation",
+        "scopes", "life_s", "module", "on_behalf_of", "credential", "tools", "url", "value",
+        "token", "clearance", "session", "revision", "x", "~",
+    ]
+)  # fmt: skip
 leaves = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.sampled_from(IDS),
     st.sampled_from(["agent", "user", "active", "acme", "http://127.0.0.1/mcp", "memory", "tool/a/*"]),

@@ -4,6 +4,7 @@ import asyncio
 import os
 
 import pytest
+import uvloop
 
 from partywall.errors import NotFound, Unavailable
 from partywall.ipc import Client, Server, one_by_one
@@ -119,3 +120,23 @@ async def test_garbage_closes_the_connection_only(served):
     client = Client(path)
     assert await client.call(b"still here") == b"still here"
     await client.close()
+
+
+def test_it_works_on_the_event_loop_that_the_processes_use(tmp_path):
+    """uvloop's transports are not instances of asyncio's."""
+
+    async def answer(uid, body):
+        return f"{uid}:".encode() + body
+
+    async def main():
+        server = Server(tmp_path / "u.sock", one_by_one(answer), allowed_uids=frozenset({os.geteuid()}))
+        await server.start()
+        client = Client(tmp_path / "u.sock")
+        try:
+            return await client.call(b"x")
+        finally:
+            await client.close()
+            await server.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(main()) == f"{os.geteuid()}:x".encode()

@@ -26,7 +26,7 @@ class Platform(Throwaway):
         return self.url
 
     def two_tenants(self) -> tuple[Side, Side]:
-        """Return two fresh tenants, each with an admin, two agents with keys, and a model and MCP server that we watch."""
+        """Return two fresh tenants, each with an admin, two agents with keys, and a watched model and MCP server."""
         target = Target(self.base_url, self.operator_key())
         self._targets.append(target)
         return target.a, target.b

@@ -20,6 +20,9 @@ from partywall.supervisor.identity import Isolation
 INSTANCES: Final = ("control", "data")
 SECRET_HOLDERS: Final = ("issuer", "ledger", "gateway")
 
+SOCKET_PATH_LIMIT_BYTES: Final = 107
+"""Source: unix(7), sun_path."""
+
 
 def settings_copy(home: Home) -> Path:
     """Where the processes read the settings that this start resolved: the operator's file may be closed to them."""
@@ -29,8 +32,10 @@ def settings_copy(home: Home) -> Path:
 def prepare(home: Home, settings: Settings, isolation: Isolation) -> None:
     """Make the folders, give each to its owner, and write the settings of this start.
 
-    Raises: Unavailable when the home belongs to somebody else.
+    Raises: Unavailable when the home belongs to somebody else, or its path is too long.
     """
+    if len(os.fsencode(home.issuer_socket)) > SOCKET_PATH_LIMIT_BYTES:
+        raise Unavailable(f"the path {home.path} is too long for local sockets: set PARTYWALL_HOME to a shorter one")
     passable = 0o711 if isolation.separate else 0o700
     try:
         _folder(home.path, passable)

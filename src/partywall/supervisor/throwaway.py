@@ -47,6 +47,8 @@ class Throwaway:
         self._process: subprocess.Popen[str] | None = None
         self._operator_key: str | None = None
         self.url = ""
+        self.output: list[str] = []
+        """Every line that `up` printed."""
 
     def __enter__(self) -> Self:
         try:
@@ -87,19 +89,18 @@ class Throwaway:
         said = ""
         for line in self._process.stdout:
             said = line
+            self.output.append(line)
             message = json.loads(line)
             if message.pop("state", None) == "ready" and "processes" in message:
                 threading.Thread(target=self._drain, args=(self._process,), daemon=True).start()
                 return msgspec.convert(message, State)
         raise Unavailable(f"the deployment did not start: {said.strip()}", code="did-not-start")
 
-    @staticmethod
-    def _drain(process: subprocess.Popen[str]) -> None:
+    def _drain(self, process: subprocess.Popen[str]) -> None:
         """Read on, so that the supervisor never waits for a reader."""
         assert process.stdout is not None
         with process.stdout:
-            for _ in process.stdout:
-                pass
+            self.output.extend(process.stdout)
 
     def state(self) -> State:
         """Return its state as it is now. Raises: NotFound when it has none."""

@@ -1,0 +1,109 @@
+"""Nothing that a tenant says, and no credential, lies in clear in any file or stream that the platform wrote."""
+
+from __future__ import annotations
+
+import base64
+import mmap
+import secrets
+from pathlib import Path
+
+import pytest
+from tests.scenarios.platform_fixture import Platform
+
+
+class Said:
+    """What was said where; each canary is unlike any other."""
+
+    def __init__(self) -> None:
+        self.canaries: dict[str, str] = {}
+
+    def new(self, where: str) -> str:
+        self.canaries[where] = canary = f"canary-{secrets.token_hex(16)}"
+        return canary
+
+    def needles(self) -> dict[str, bytes]:
+        found = {}
+        for where, text in self.canaries.items():
+            found[where] = text.encode()
+            found[f"{where}, base64"] = base64.b64encode(text.encode())[:-4]
+            found[f"{where}, UTF-16"] = text.encode("utf-16-le")
+        return found
+
+
+def grep(root: Path, needles: dict[str, bytes]) -> list[str]:
+    """Return `file: what` for every needle in every file below root."""
+    hits = []
+    for path in root.rglob("*"):
+        if not path.is_file() or path.stat().st_size == 0:
+            continue
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            hits += [
+                f"{path.relative_to(root)}: {what}" for what, needle in needles.items() if content.find(needle) >= 0
+            ]
+    return hits
+
+
+@pytest.fixture(scope="module")
+def quarrel(own: Platform) -> Said:
+    """Two tenants work, err and attack, with a canary in all that they send."""
+    said = Said()
+    a, b = own.two_tenants()
+    said.canaries |= {"operator's key": own.operator_key().rsplit("_", 1)[1]}
+    said.canaries |= {"a's secret": a.canary, "b's secret": b.canary}
+    for name, side in (("a", a), ("b", b)):
+        said.canaries[f"{name}'s admin key"] = side.admin.rsplit("_", 1)[1]
+        said.canaries[f"{name}'s agent key"] = side.key.rsplit("_", 1)[1]
+        token = side.new_token(side.agent)
+        said.canaries[f"{name}'s token"] = token.rsplit(".", 1)[1]
+        assert side.chat(side.key, said.new(f"{name}'s prompt")).status == 200
+        assert side.chat(token, said.new(f"{name}'s streamed prompt"), stream=True).status == 200
+        assert side.call_tool(side.key, "echo", {"text": said.new(f"{name}'s argument")}).status == 200
+        side.call_tool(side.key, "echo", {"wrong": said.new(f"{name}'s refused argument")})
+        side.call_tool(side.key, said.new(f"{name}'s tool name"), {})
+        side.call_tool(side.key, "echo", {"text": "x"}, **{"x-custom": said.new(f"{name}'s header")})
+        side.remember(side.key, "note", {"text": said.new(f"{name}'s memory")})
+        side.recall(side.key, "note", probe=said.new(f"{name}'s query"))
+        side.recall(side.key, said.new(f"{name}'s key in a path"))
+        side.chat(side.key, "x", model=said.new(f"{name}'s model name"))
+        side.chat(f"pw_{'a' * 26}_{said.new(f'{name}s bad credential')}", "x")
+        side.wire.send("POST", "/v1/chat/completions", credential=side.key, body=[said.new(f"{name}'s bad body")])
+        side.wire.send("GET", f"/{said.new(f'{name}s unknown path')}", credential=side.key)
+    return said
+
+
+@pytest.fixture(scope="module")
+def own() -> object:
+    with Platform() as running:
+        yield running
+
+
+def test_no_canary_and_no_credential_in_any_file_or_stream(own: Platform, quarrel: Said) -> None:
+    own.kill("issuer")
+    own.kill("gateway-0")
+    own.stop()
+    assert grep(own.home.path, quarrel.needles()) == []
+    printed = "".join(own.output)
+    assert [what for what, needle in quarrel.canaries.items() if needle in printed] == []
+
+
+def test_the_search_finds_what_is_there(own: Platform, quarrel: Said) -> None:
+    """The knock-out: the same search finds a canary that somebody wrote into a log."""
+    what, needle = next(iter(quarrel.canaries.items()))
+    log = own.home.log("gateway-0")
+    with log.open("a") as file:
+        file.write(f"x{needle}y")
+    assert grep(own.home.path, quarrel.needles()) == [f"log/gateway-0.log: {what}"]
+
+
+def test_every_line_of_our_own_logs_has_only_listed_fields(own: Platform, quarrel: Said) -> None:
+    import json
+
+    from partywall.telemetry.log import FIELDS
+
+    usual = {"time", "level", "process", "event", "dropped"}
+    for name in ("supervisor", "issuer", "ledger", "gateway-0"):
+        lines = own.home.log(name).read_text().splitlines()
+        assert lines, name
+        for line in lines:
+            if line.startswith("{"):
+                assert set(json.loads(line)) <= FIELDS | usual

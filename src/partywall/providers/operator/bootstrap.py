@@ -6,8 +6,6 @@ issuer hears of it. The token is in the payload only: never in a record, a log o
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from partywall.decision.action import PLATFORM, ActionType, Resource
@@ -15,7 +13,7 @@ from partywall.decision.facts import TenantFacts
 from partywall.decision.manifest import canonical_json
 from partywall.decision.permit import Permit
 from partywall.decision.ports import Call, Clock, Effect, Prepared, Road
-from partywall.errors import BadReply, Malformed
+from partywall.errors import Malformed
 from partywall.ipc import Client
 from partywall.providers.operator.provider import CALL_LIMIT_S, Settled, performed, settle
 from partywall.wire.control import Bootstrap
@@ -24,7 +22,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class BootstrapProvider:
-    """`operator.key` on `bootstrap/*` of the platform. Reply: the key object, as `operator-key.create` gives it."""
+    """`operator.key` on `bootstrap/*` of the platform. Reply: {"key": key object with its `secret`, once}."""
 
     kind = "bootstrap"
     actions = frozenset({ActionType.OPERATOR_KEY})
@@ -50,11 +48,4 @@ class BootstrapProvider:
         deadline_s = max(0.05, min(claims.expires_at_s - now_s, CALL_LIMIT_S))
         body = performed(await self._issuer.call(_encode(Bootstrap(token)), timeout_s=deadline_s))
         await settle(self._settled)
-        return Effect(body=canonical_json(_key(body)))
-
-
-def _key(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)["key"]
-    except (msgspec.DecodeError, KeyError, TypeError) as error:
-        raise BadReply("the issuer answered something else") from error
+        return Effect(body=body)

@@ -153,6 +153,13 @@ def unsupported(requested: str, request_id: RequestId | None = None) -> RpcFault
     return RpcFault(UNSUPPORTED_VERSION, "Unsupported protocol version", request_id=request_id, data=data)
 
 
+def encode_header(text: str) -> str:
+    """Return text as a header's value: as it is, or `=?base64?…?=` when it would not survive."""
+    if text.isascii() and text.isprintable() and text == text.strip() and not _BASE64.fullmatch(text):
+        return text
+    return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
+
+
 def decode_header(text: str | None) -> str | None:
     """Return a header's value, `=?base64?…?=` decoded; None when it is absent or not canonical."""
     match = None if text is None else _BASE64.fullmatch(text)

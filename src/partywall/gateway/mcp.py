@@ -1,0 +1,191 @@
+"""The MCP door: `/mcp/{server}`, streamable HTTP, one JSON reply per POST, no sessions and no state.
+
+| of a request | pass | strip | refuse |
+|---|---|---|---|
+| JSON-RPC | id, method, params | | batches, other members, other methods |
+| params | name, arguments (validated) | `_meta`, clientInfo, capabilities | everything else |
+| headers | the credential, to authenticate | all others, to the tool | a foreign Origin, a session id, a mismatch |
+
+`initialize` and `server/discover` ask the wall whether the caller may see the server (`tool.list`), as `tools/list`
+does: a server of another tenant is not found at the first message. Source: docs/adr/0009-mcp.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Coroutine
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from partywall.decision.action import ActionType
+from partywall.decision.ports import Call, Effect
+from partywall.decision.principal import Principal
+from partywall.errors import BadReply, Bug, Denied, Malformed, NotFound, PartywallError, Unauthenticated
+from partywall.gateway.authenticate import Authenticator
+from partywall.gateway.http import Request
+from partywall.gateway.http_errors import headers_of
+from partywall.gateway.mcp_errors import as_result, as_rpc_error, status_of_rpc
+from partywall.version import __version__
+from partywall.wire import mcp
+
+_PATH: Final = re.compile(r"/mcp/([a-z][a-z0-9_-]{0,62})", re.ASCII)
+_ORIGIN: Final = re.compile(r"https?://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.ASCII)
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class Submits(Protocol):
+    """The only road, as a door sees it."""
+
+    async def submit(self, principal: Principal, call: Call) -> Effect: ...
+
+
+class McpDoor:
+    """Speaks MCP to callers and asks the pipeline for everything."""
+
+    prefixes: tuple[str, ...] = ("/mcp/",)
+    openai_errors = False
+
+    def __init__(self, authenticator: Authenticator, pipeline: Submits) -> None:
+        self._authenticator = authenticator
+        self._pipeline = pipeline
+
+    async def __call__(self, request: Request) -> None:
+        """Answer one request. Raises: Unauthenticated, NotFound, Malformed, LimitExceeded before a message is read."""
+        check_origin(request.header("origin"))
+        if request.method != "POST":
+            raise Malformed("this endpoint takes POST only: it keeps no streams or sessions", code="method-not-allowed")
+        principal = self._authenticator.authenticate(request.credential())
+        server = _PATH.fullmatch(request.path)
+        if server is None:
+            raise NotFound("there is nothing here")
+        check_media_types(request.header("content-type"), request.header("accept"))
+        modern = request.header("mcp-protocol-version") == mcp.MODERN
+        try:
+            await self._answer(request, principal, server[1], modern=modern)
+        except mcp.RpcFault as fault:
+            status = status_of_rpc(fault.rpc_code, modern=modern)
+            await _reply(request, status, mcp.error_reply(fault.request_id, fault.rpc_code, fault.public, fault.data))
+
+    async def _answer(self, request: Request, principal: Principal, server: str, *, modern: bool) -> None:
+        message = mcp.parse_message(await request.body())
+        check_version(message, request, modern=modern)
+        asked = mcp.parse_asked(message, modern=modern)
+        if isinstance(asked, mcp.Notified):
+            await request.reply(202)
+            return
+        session = _Exchange(self._pipeline, principal, server, request.trace_id, modern=modern)
+        work = session.result(asked)
+        try:
+            # A 2026-07-28 caller cancels by closing the connection; before, going away was not cancelling.
+            result = await (unless_gone(request, work) if modern else work)
+        except (Unauthenticated, Bug):
+            raise
+        except PartywallError as error:
+            status, body = as_rpc_error(error, message.id, modern=modern)
+            await _reply(request, status, body, headers_of(error))
+            return
+        await _reply(request, 200, mcp.reply(message.id, result))
+
+
+class _Exchange:
+    """One request of one principal at one server."""
+
+    def __init__(self, pipeline: Submits, principal: Principal, server: str, trace_id: str, *, modern: bool) -> None:
+        self._pipeline = pipeline
+        self._principal = principal
+        self._server = server
+        self._trace_id = trace_id
+        self._modern = modern
+
+    async def result(self, asked: mcp.Asked) -> dict[str, Any]:
+        """Return the result of a request. Raises: PartywallError when it is none."""
+        if isinstance(asked, mcp.Ping):
+            return {}
+        if isinstance(asked, mcp.CallTool):
+            return await self._call(asked)
+        method = {mcp.Initialize: "initialize", mcp.Discover: "server/discover"}.get(type(asked), "tools/list")
+        listed = await self._submit(ActionType.TOOL_LIST, self._server, {}, {"method": method})
+        if isinstance(asked, mcp.Initialize):
+            return mcp.initialize_result(asked.version, __version__)
+        if isinstance(asked, mcp.Discover):
+            return mcp.discover_result(__version__)
+        return mcp.tools_result(listed["tools"], modern=self._modern)
+
+    async def _call(self, asked: mcp.CallTool) -> dict[str, Any]:
+        parameters = {"method": "tools/call", "arguments": len(asked.arguments)}
+        name = f"{self._server}/{asked.name}"
+        try:
+            result = await self._submit(ActionType.TOOL_CALL, name, asked.arguments, parameters)
+        except (Unauthenticated, Bug):
+            raise
+        except PartywallError as error:
+            refusal = as_result(error, modern=self._modern)
+            if refusal is None:
+                raise
+            return refusal
+        return mcp.call_result(result, modern=self._modern)
+
+    async def _submit(
+        self, action: ActionType, name: str, payload: dict[str, Any], parameters: dict[str, Any]
+    ) -> dict[str, Any]:
+        call = Call(
+            action=action, kind="tool", name=name, payload=payload, trace_id=self._trace_id, parameters=parameters
+        )
+        effect = await self._pipeline.submit(self._principal, call)
+        if not isinstance(effect.body, bytes):
+            raise Bug("a tool's effect is a stream")
+        try:
+            return msgspec.json.decode(effect.body, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise BadReply("the tool's result could not be carried") from error
+
+
+def check_origin(origin: str | None) -> None:
+    """Raises: Denied for a browser's request from elsewhere than this machine (DNS rebinding)."""
+    if origin is not None and not _ORIGIN.fullmatch(origin):
+        raise Denied("requests from web pages of other origins are not taken", code="foreign-origin")
+
+
+def check_media_types(content_type: str | None, accept: str | None) -> None:
+    """Raises: Malformed unless the body is JSON and a JSON reply is acceptable."""
+    if (content_type or "").partition(";")[0].strip().lower() != "application/json":
+        raise Malformed("send application/json", code="unsupported-media-type")
+    kinds = {part.partition(";")[0].strip().lower() for part in (accept or "*/*").split(",")}
+    if not kinds & {"application/json", "application/*", "*/*"}:
+        raise Malformed("accept application/json", code="not-acceptable")
+
+
+def check_version(message: mcp.Message, request: Request, *, modern: bool) -> None:
+    """Raises: RpcFault for a version that is not served, a broken envelope, or a session that nobody gave."""
+    version = request.header("mcp-protocol-version")
+    if version is not None and version not in mcp.SUPPORTED:
+        raise mcp.unsupported(version, message.id)
+    if request.header(mcp.SESSION_HEADER) is not None:
+        text = "there are no sessions here: leave the session id out"
+        raise mcp.RpcFault(mcp.INVALID_REQUEST, text, request_id=message.id)
+    if modern and message.id is not None:
+        headers = {name: value for name in mcp.ROUTING_HEADERS if (value := request.header(name)) is not None}
+        mcp.check_envelope(message, headers)
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """Return what work returns; cancel it when the caller goes away. Raises: Malformed (`disconnected`) then."""
+    doing = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(request.disconnected())
+    try:
+        await asyncio.wait((doing, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            doing.cancel()
+            await asyncio.wait((doing,))
+        if doing.cancelled():
+            raise Malformed("the caller went away", code="disconnected")
+        return doing.result()
+    finally:
+        gone.cancel()
+        doing.cancel()
+
+
+async def _reply(request: Request, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+    await request.reply(status, _encode(body), headers={"cache-control": "no-store"} | (headers or {}))

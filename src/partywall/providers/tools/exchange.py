@@ -1,0 +1,193 @@
+"""One JSON-RPC exchange with a tool server over streamable HTTP: what is sent is given, what comes back is bounded.
+
+No redirects, proxies, cookies, compression or referer; no header but those named here. The address comes from the
+tenant's facts. Source: MCP specification "Transports", attacks.md MCP-4 and MCP-7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+import msgspec
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import ConnectError, ConnectTimeoutError, PyreqwestError, RequestTimeoutError
+from pyreqwest.response import Response
+
+from partywall.errors import BadReply, Malformed, ProviderFault, ProviderTimeout
+from partywall.version import __version__
+from partywall.wire.mcp import SESSION_HEADER
+from partywall.wire.strict_json import parse_json
+
+CONNECT_S: Final = 5.0
+SESSION_LIMIT: Final = 256
+UNREACHABLE: Final = "tool-server-unreachable"
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What came back. message: the JSON-RPC response to the request, or None when there was none."""
+
+    status: int
+    session: str | None
+    message: dict[str, Any] | None
+
+
+class Exchange:
+    """Sends messages to tool servers. limit_bytes: of one whole reply."""
+
+    def __init__(self, *, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._client: Client | None = None
+
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, request_id: int | None, timeout_s: float
+    ) -> Answer:
+        """Send one message; return the response that has its id (a notification has none).
+
+        Raises: ProviderFault (`tool-server-unreachable`: nothing was sent), ProviderTimeout, BadReply.
+        """
+        sent = {"content-type": "application/json", "accept": "application/json, text/event-stream", **headers}
+        request = (
+            self._open().post(url).headers(sent).body_bytes(body).timeout(timedelta(seconds=timeout_s)).build_streamed()
+        )
+        try:
+            async with request as response:
+                message = None if request_id is None else await self._read(response, request_id)
+                return Answer(response.status, _session(response), message)
+        except (ConnectError, ConnectTimeoutError) as error:
+            text = "the tool server is out of reach; ask a tenant admin to check that it runs at its registered address"
+            raise ProviderFault(text, code=UNREACHABLE, retry_after_s=5.0) from error
+        except RequestTimeoutError as error:
+            raise ProviderTimeout("the tool server did not answer in time; whether it acted is unknown") from error
+        except PyreqwestError as error:
+            raise BadReply("the connection to the tool server broke; whether it acted is unknown") from error
+
+    async def delete(self, url: str, headers: Mapping[str, str]) -> None:
+        """End a session at its server, if it will; nothing depends on it."""
+        request = self._open().delete(url).headers(headers).timeout(timedelta(seconds=CONNECT_S)).build_streamed()
+        try:
+            async with request:
+                pass
+        except PyreqwestError:
+            return
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    def _open(self) -> Client:
+        if self._client is None:
+            self._client = (
+                ClientBuilder()
+                .follow_redirects(False)
+                .no_proxy()
+                .referer(False)
+                .default_cookie_store(False)
+                .gzip(False)
+                .brotli(False)
+                .zstd(False)
+                .deflate(False)
+                .user_agent(f"partywall/{__version__}")
+                .connect_timeout(timedelta(seconds=CONNECT_S))
+                .build()
+            )
+        return self._client
+
+    async def _read(self, response: Response, request_id: int) -> dict[str, Any] | None:
+        """Return the response with that id; of a refusal (4xx, 5xx) also one without an id."""
+        kind = (response.get_header("content-type") or "").partition(";")[0].strip().lower()
+        if kind == "text/event-stream" and response.status < 300:
+            return await self._read_events(response, request_id)
+        raw = await self._read_whole(response)
+        if kind != "application/json":
+            return None
+        message = _message(raw, strict=response.status < 300)
+        if message is not None and response.status >= 400 and message.get("id") is None and "error" in message:
+            return message
+        return message if _answers(message, request_id) else None
+
+    async def _read_whole(self, response: Response) -> bytes:
+        whole = bytearray()
+        while (chunk := await response.body_reader.read_chunk()) is not None:
+            whole += memoryview(chunk)
+            self._check_size(len(whole))
+        return bytes(whole)
+
+    async def _read_events(self, response: Response, request_id: int) -> dict[str, Any] | None:
+        """Read events until the answer: what else the server says on the way (progress, requests) is dropped."""
+        events = EventParser()
+        size = 0
+        while (chunk := await response.body_reader.read_chunk()) is not None:
+            size += len(chunk)
+            self._check_size(size)
+            for data in events.feed(bytes(chunk)):
+                message = _message(data, strict=True)
+                if _answers(message, request_id):
+                    return message
+        return None
+
+    def _check_size(self, size: int) -> None:
+        if size > self._limit_bytes:
+            raise BadReply("the tool server's reply is too long", code="reply-too-large")
+
+
+class EventParser:
+    """Server-sent events, pushed in pieces; gives back the data of each whole event. Source: WHATWG HTML 9.2."""
+
+    def __init__(self) -> None:
+        self._line = bytearray()
+        self._data: list[bytes] = []
+        self._after_return = False
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """Yield the data of every event that piece completes. A line ends in CR, LF or CRLF."""
+        if self._after_return:
+            piece = piece.removeprefix(b"\n")
+        self._after_return = piece.endswith(b"\r")
+        *lines, rest = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            self._line += line
+            yield from self._end_of_line()
+        self._line += rest
+
+    def _end_of_line(self) -> Iterator[bytes]:
+        line = bytes(self._line)
+        self._line.clear()
+        if not line:
+            if self._data:
+                yield b"\n".join(self._data)
+                self._data = []
+            return
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            self._data.append(value.removeprefix(b" "))
+
+
+def _message(raw: bytes, *, strict: bool) -> dict[str, Any] | None:
+    try:
+        value = parse_json(raw)
+    except Malformed as error:
+        if strict:
+            raise BadReply("the tool server's reply is not acceptable JSON", private=error.code) from error
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _answers(message: dict[str, Any] | None, request_id: int) -> bool:
+    return (
+        message is not None
+        and message.get("jsonrpc") == "2.0"
+        and type(message.get("id")) is int
+        and message["id"] == request_id
+        and ("result" in message) != ("error" in message)
+    )
+
+
+def _session(response: Response) -> str | None:
+    session = response.get_header(SESSION_HEADER)
+    if session is None or not (0 < len(session) <= SESSION_LIMIT and session.isascii() and session.isprintable()):
+        return None
+    return session

@@ -1,0 +1,178 @@
+"""The tool provider: MCP tool servers of one cell at a time, called with exactly the bytes that were permitted.
+
+Listing answers from the approved facts and the caller's grants, never from what a server says now. Calls validate their
+arguments against the approved schema, go only to the registered address, carry nothing of the caller's request but
+those arguments, and come back rebuilt and untrusted. Source: docs/adr/0009-mcp.md, attacks.md MCP-1 to MCP-7.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from typing import Any, Final
+
+import msgspec
+
+from partywall.decision.action import ActionType, Resource
+from partywall.decision.facts import ServerFacts, TenantFacts, ToolFacts
+from partywall.decision.labels import Label, Trust
+from partywall.decision.manifest import canonical_json
+from partywall.decision.permit import Permit, PermitClaims
+from partywall.decision.ports import Call, Clock, Directory, Effect, Prepared, Road
+from partywall.errors import Bug, Malformed, NotFound, ProviderTimeout
+from partywall.providers.tools.drift import Manifest
+from partywall.providers.tools.exchange import Exchange
+from partywall.providers.tools.listing import granted_tools
+from partywall.providers.tools.result import rebuild
+from partywall.providers.tools.schema import compile_schema
+from partywall.providers.tools.upstream import Upstream, request_body
+from partywall.wire.mcp import TOOL_NAME
+
+SERVERS_LIMIT: Final = 1_024
+NO_SERVER: Final = "there is no such tool server here"
+_decode = msgspec.json.decode
+
+
+class _Link(msgspec.Struct):
+    """What this worker knows of one server at one address."""
+
+    url: str
+    upstream: Upstream
+    manifest: Manifest
+
+
+class ToolProvider:
+    """Kind `tool`. Resource ids: `<server id>` to list, `<server id>/<tool>` to call.
+
+    directory: the facts that `perform` reads again, for the permit's tenant only. timeout_s: of one upstream call.
+    reply_limit_bytes: of one upstream reply.
+    """
+
+    kind = "tool"
+    actions = frozenset({ActionType.TOOL_CALL, ActionType.TOOL_LIST})
+
+    def __init__(
+        self, directory: Directory, *, clock: Clock, timeout_s: float = 60.0, reply_limit_bytes: int = 4_194_304
+    ) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._exchange = Exchange(limit_bytes=reply_limit_bytes)
+        self._links: OrderedDict[str, _Link] = OrderedDict()
+
+    def prepare(self, call: Call, facts: TenantFacts) -> Prepared:
+        """Return the tool or server in this cell and the request body that would be sent.
+
+        call.name: `<server slug or id>` to list, `<server slug or id>/<tool>` to call. call.payload: the arguments.
+        Raises: NotFound (`not-found`, `unknown-tool`), Malformed (`invalid-arguments`).
+        """
+        named, _, tool_name = call.name.partition("/")
+        server = _server(facts, named)
+        if call.action is ActionType.TOOL_LIST:
+            return Prepared(resource=_resource(facts, server.id), payload=canonical_json({"list": server.id}))
+        tool = server.tools.get(tool_name) if TOOL_NAME.fullmatch(tool_name) else None
+        if tool is None:
+            raise NotFound("the tool server has no such tool", code="unknown-tool")
+        if not isinstance(call.payload, dict):
+            raise Malformed("arguments must be an object", code="invalid-arguments")
+        compile_schema(tool.schema, strict=True).check(call.payload)
+        body = request_body("tools/call", {"name": tool.name, "arguments": call.payload})
+        return Prepared(resource=_resource(facts, f"{server.id}/{tool.name}"), payload=body)
+
+    async def perform(self, permit: Permit, payload: bytes, road: Road) -> Effect:
+        """List granted tools, or send payload to the registered server. Raises: ProviderFault; NotFound."""
+        action = permit.claims.action.type
+        if action not in self.actions:
+            raise Bug("a permit of another provider", private=permit.claims.id)
+        claims = permit.redeem(action, payload, self._clock())
+        server, tool = self._find(claims)
+        if action is ActionType.TOOL_LIST:
+            return self._list(claims, server)
+        if tool is None:
+            raise NotFound("the tool server has no such tool", code="unknown-tool")
+        return await self._call(claims, server, tool, payload)
+
+    async def close(self) -> None:
+        """End upstream sessions and connections."""
+        for link in self._links.values():
+            await link.upstream.close()
+        self._links.clear()
+        await self._exchange.close()
+
+    def _list(self, claims: PermitClaims, server: ServerFacts) -> Effect:
+        facts = self._facts(claims)
+        tools = granted_tools(claims.principal, facts, server, now_s=self._clock())
+        return Effect(body=canonical_json({"tools": [_entry(tool) for tool in tools]}))
+
+    async def _call(self, claims: PermitClaims, server: ServerFacts, tool: ToolFacts, payload: bytes) -> Effect:
+        link = self._link(server)
+        timeout_s = min(self._timeout_s, claims.expires_at_s - self._clock())
+        if timeout_s <= 0:
+            raise ProviderTimeout("there was no time left to call the tool")
+        await link.manifest.check(tool, timeout_s=timeout_s)
+        response = await link.upstream.call(payload, "tools/call", tool.name, owner=_owner(claims), timeout_s=timeout_s)
+        result, failed = rebuild(response, tool.output_schema)
+        return Effect(
+            body=canonical_json(result),
+            label=Label(tenant=claims.tenant, classification=server.classification, trust=Trust.UNTRUSTED),
+            error="tool-error" if failed else None,
+        )
+
+    def _facts(self, claims: PermitClaims) -> TenantFacts:
+        facts = self._directory.tenant(claims.tenant)
+        if facts is None:
+            raise NotFound(NO_SERVER)
+        return facts
+
+    def _find(self, claims: PermitClaims) -> tuple[ServerFacts, ToolFacts | None]:
+        """Return what the permit names, as the facts have it now: it may have been approved anew, or removed."""
+        server_id, _, tool_name = claims.action.resource.id.partition("/")
+        server = self._facts(claims).servers.get(server_id)
+        if server is None:
+            raise NotFound(NO_SERVER)
+        return server, server.tools.get(tool_name)
+
+    def _link(self, server: ServerFacts) -> _Link:
+        link = self._links.get(server.id)
+        if link is None or link.url != server.url:
+            upstream = Upstream(server.url, self._exchange)
+            link = _Link(server.url, upstream, Manifest(upstream, self._clock))
+            self._links[server.id] = link
+            if len(self._links) > SERVERS_LIMIT:
+                self._links.popitem(last=False)
+        self._links.move_to_end(server.id)
+        return link
+
+
+def _server(facts: TenantFacts, named: str) -> ServerFacts:
+    server = facts.servers.get(named)
+    if server is not None:
+        return server
+    for candidate in facts.servers.values():
+        if candidate.slug == named:
+            return candidate
+    raise NotFound(NO_SERVER)
+
+
+def _resource(facts: TenantFacts, name: str) -> Resource:
+    return Resource(region=facts.region, tenant=facts.id, kind="tool", id=name)
+
+
+def _owner(claims: PermitClaims) -> str:
+    """Whose upstream session a call may use: one agent, for one user, in one session of its own."""
+    principal = claims.principal
+    return "/".join((principal.id, principal.on_behalf_of or "", principal.session or ""))
+
+
+def _entry(tool: ToolFacts) -> dict[str, Any]:
+    """Return a tool as `tools/list` gives it, from what was approved."""
+    entry: dict[str, Any] = {
+        "name": tool.name,
+        "description": tool.description,
+        "inputSchema": json.loads(tool.schema),
+    }
+    if tool.output_schema is not None:
+        entry["outputSchema"] = json.loads(tool.output_schema)
+    if annotations := json.loads(tool.annotations):
+        entry["annotations"] = annotations
+    return entry

@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from partywall.assurance.target import Side, Target
+from partywall.supervisor import lock
 from partywall.supervisor.throwaway import Throwaway
 
 
@@ -18,7 +22,9 @@ class Platform(Throwaway):
     """base_url, home, operator_key(), state(), process(), kill(), wait_restarted(), stop(); and tenants with agents."""
 
     def __init__(self, *options: str) -> None:
-        super().__init__("--no-model", *options)
+        # mkdtemp makes a folder that only its owner may pass: the children need their own view to get below it
+        self.folder = Path(tempfile.mkdtemp(prefix="pw-")).resolve()
+        super().__init__("--no-model", *options, path=self.folder / "home")
         self._targets: list[Target] = []
 
     @property
@@ -36,6 +42,8 @@ class Platform(Throwaway):
             target.upstream_a.close()
             target.upstream_b.close()
         super().close()
+        lock.see_off(self.home)
+        shutil.rmtree(self.folder)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from typing import Final
 
 from partywall.errors import Unavailable
 from partywall.supervisor.child import View, confined
+from partywall.supervisor.confine import first_closed_ancestor
 from partywall.supervisor.identity import Isolation
 
 TIMEOUT_S: Final = 30.0
@@ -36,16 +37,20 @@ async def check(isolation: Isolation, view: View, environment: Mapping[str, str]
         await process.wait()
         raise Unavailable("a confined interpreter did not start in time") from None
     if process.returncode != 0:
-        raise Unavailable(_explain(said, isolation), code="cannot-confine")
+        raise Unavailable(_explain(said, isolation, view), code="cannot-confine")
 
 
-def _explain(said: bytes, isolation: Isolation) -> str:
+def _explain(said: bytes, isolation: Isolation, view: View) -> str:
     try:
         reason = str(json.loads(said.splitlines()[-1])["reason"])
     except (ValueError, IndexError, KeyError, TypeError):
         reason = "the interpreter is out of its reach"
-    user = isolation.of("gateway").user
+    gateway = isolation.of("gateway")
+    groups = {gateway.gid, *gateway.groups}
+    folders = {first_closed_ancestor(path, gateway.uid, groups) for path in (*view.writable, *view.read_only)}
+    closed = " ".join(sorted(folder for folder in folders if folder))
+    mend = f"`chmod o+x {closed}` (it lets pass, not list)" if closed else "let that user read this installation"
     return (
-        f"the user {user} cannot run the platform: {reason}. Either start partywall without root, or let that user "
-        "pass the folders above the interpreter, this installation and PARTYWALL_HOME (chmod o+x lets pass, not list)"
+        f"the user {gateway.user} cannot run the platform: {reason}. Either start partywall without root, or {mend}, "
+        "or keep PARTYWALL_HOME and this installation where everybody may pass"
     )

@@ -43,7 +43,7 @@ class Throwaway:
         self._command = tuple(command)
         self._kept = path is not None
         # short: the name of a local socket has room for 107 bytes
-        self.home = Home(path or Path(tempfile.mkdtemp(prefix="pw-")).resolve() / "home")
+        self.home = Home(path or _fresh_folder() / "home")
         self._process: subprocess.Popen[str] | None = None
         self._operator_key: str | None = None
         self.url = ""
@@ -164,3 +164,10 @@ class Throwaway:
         if not self._kept:
             lock.see_off(self.home)
             shutil.rmtree(self.home.path.parent, ignore_errors=True)
+
+
+def _fresh_folder() -> Path:
+    """Make a folder that the platform's users may pass even where the starter may not make views for them."""
+    folder = Path(tempfile.mkdtemp(prefix="pw-")).resolve()
+    folder.chmod(0o711)
+    return folder

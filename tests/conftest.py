@@ -1,3 +1,3 @@
 """Fixtures that every folder of tests may use."""
 
-pytest_plugins = ["tests.postgres_fixture", "tests.scenarios.platform_fixture"]
+pytest_plugins = ["tests.postgres_fixture", "tests.issuer_fixture", "tests.scenarios.platform_fixture"]

@@ -10,7 +10,15 @@ from partywall.decision.verdict import Allow
 from partywall.wire.ids import PermitId
 
 
-def mint(envelope: Envelope, verdict: Allow, payload: bytes, *, permit_id: PermitId, now_s: float) -> Permit:
+def mint(
+    envelope: Envelope,
+    verdict: Allow,
+    payload: bytes,
+    *,
+    permit_id: PermitId,
+    now_s: float,
+    note: Any = None,
+) -> Permit:
     """Return the permit for an allowed envelope and these canonical bytes; it ends at the deadline."""
     return Permit(
         PermitClaims(
@@ -27,5 +35,6 @@ def mint(envelope: Envelope, verdict: Allow, payload: bytes, *, permit_id: Permi
             obligations=verdict.obligations,
             depth=envelope.depth,
             parent=envelope.parent,
-        )
+        ),
+        note,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from typing import Any
 
 import msgspec
 
@@ -37,12 +38,13 @@ class PermitClaims(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Permit:
-    """Claims and the one chance to use them. Construct only through `decision.mint`."""
+    """Claims and the one chance to use them, made by `decision.mint` only. note: from the provider's `prepare`."""
 
-    __slots__ = ("_spent", "claims")
+    __slots__ = ("_spent", "claims", "note")
 
-    def __init__(self, claims: PermitClaims) -> None:
+    def __init__(self, claims: PermitClaims, note: Any = None) -> None:
         self.claims = claims
+        self.note = note
         self._spent = False
 
     def redeem(self, action_type: ActionType, payload: bytes, now_s: float) -> PermitClaims:

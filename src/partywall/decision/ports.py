@@ -35,21 +35,39 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """A call made exact: the resource it names and the bytes that will be sent, before any decision."""
+    """A call made exact: the resource it names and the bytes that will be sent, before any decision.
+
+    note: what `prepare` wants `perform` to know beside the bytes (`Permit.note`); it never leaves the process.
+    """
 
     resource: Resource
     payload: bytes
     hosted: bool = False
-    hold_back_bytes: int = 256
+    note: Any = None
+
+
+class Delta(msgspec.Struct, frozen=True, kw_only=True):
+    """One piece of a streamed answer: text (obligations apply across pieces), one event, or the final fault."""
+
+    text: str = ""
+    event: dict[str, Any] | None = None
+    fault: str | None = None
+
+
+def render_text(delta: Delta) -> bytes:
+    """Return a delta's text: the rendering of streams that are text and nothing else."""
+    return delta.text.encode()
 
 
 class Effect(msgspec.Struct, kw_only=True):
-    """A provider's answer. body: bytes, or an async iterator of protocol events (whole SSE events).
+    """A provider's answer. body: bytes, or an async iterator of `Delta`; the pipeline hands out rendered bytes.
 
+    render: turns a delta into the bytes of the protocol (one whole SSE event).
     error: a provider-level failure that is still an answer (an MCP tool error): recorded as failed.
     """
 
-    body: bytes | AsyncIterator[bytes]
+    body: bytes | AsyncIterator[Any]
+    render: Callable[[Delta], bytes] = render_text
     label: Label | None = None
     media_type: str = "application/json"
     usage: dict[str, int] = {}

@@ -1,7 +1,7 @@
 """The HTTP shell: raw ASGI in, a bounded `Request` out, and the replies that doors give.
 
-Doors plug in by path prefix. Everything a door raises becomes one error body. A caller that goes away cancels the effect.
-Source: docs/request-path.md.
+Doors plug in by path prefix. Everything a door raises becomes one error body. A caller that goes away ends
+its stream. Source: docs/request-path.md.
 """
 
 from __future__ import annotations

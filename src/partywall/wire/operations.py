@@ -123,7 +123,7 @@ class GrantsSet(_Operation, frozen=True, tag="grants.set"):
 
 
 class KeyCreate(_Operation, frozen=True, tag="key.create"):
-    """operator.key on `subject/<id>`. Reply: key object: id, subject, expires_at_s, scopes, `secret` = `pw_…` (once)."""
+    """operator.key on `subject/<id>`. Reply: key: id, subject, expires_at_s, scopes, `secret` = `pw_…` (once)."""
 
     subject: Id
     scopes: list[ActionName] | None = None

@@ -1,0 +1,140 @@
+"""Obligations on what the caller receives: redact, truncate, tag. Pure; RE2, so hostile text costs linear time.
+
+Credentials of our own (`pw_…` keys, JWTs) are always redacted from what comes back. Source: ADR-0003, attacks.md ID-2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+import re2
+
+from partywall.decision.labels import Classification, Label
+from partywall.decision.verdict import Obligation, Redact, Tag, Truncate
+
+PATTERNS: Final[dict[str, str]] = {
+    "credential": r"pw_[a-z2-7]{26}_[A-Za-z0-9_-]{43}|"
+    r"eyJ[A-Za-z0-9_-]{8,400}\.[A-Za-z0-9_-]{8,1200}\.[A-Za-z0-9_-]{40,120}",
+    "email": r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,4}",
+    "iban": r"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b",
+    "card": r"\b[0-9](?:[ -]?[0-9]){12,18}\b",
+    "phone": r"\+[0-9](?:[ -]?[0-9]){7,14}\b",
+    "secret": r"\b(?:sk|pk|ghp|gho|xox[abp]|AKIA)[-_A-Za-z0-9]{16,100}\b",
+}
+"""Detectors by name; each match is bounded, so that a hold-back window can be."""
+
+LONGEST_MATCH: Final = {"credential": 1_730, "email": 384, "iban": 44, "card": 38, "phone": 31, "secret": 110}
+"""Upper bounds in characters of what each detector can match."""
+
+UNFINISHED: Final[dict[str, str]] = {
+    "credential": r"(?:p|pw|pw_[a-z2-7]{0,26}|pw_[a-z2-7]{26}_[A-Za-z0-9_-]*|e|ey|eyJ[A-Za-z0-9_.-]*)$",
+    "email": r"[A-Za-z0-9._%+-]+(?:@[A-Za-z0-9.-]*)?$",
+    "iban": r"[A-Z][A-Z0-9 ]*$",
+    "card": r"[0-9][0-9 -]*$",
+    "phone": r"\+[0-9 -]*$",
+    "secret": r"[A-Za-z][-_A-Za-z0-9]*$",
+}
+"""The end of a text that may yet grow into a match: what a stream must hold back."""
+
+ALWAYS: Final = ("credential",)
+_COMPILED: Final = {name: re2.compile(pattern) for name, pattern in PATTERNS.items()}
+_UNFINISHED: Final = {name: re2.compile(pattern) for name, pattern in UNFINISHED.items()}
+
+
+class Shaper:
+    """What one verdict's obligations do to text. hold_back: the most characters that a stream ever keeps back."""
+
+    def __init__(self, obligations: Iterable[Obligation]) -> None:
+        detectors = dict.fromkeys(ALWAYS)
+        self.limit_bytes: int | None = None
+        self.classification = Classification.PUBLIC
+        for obligation in obligations:
+            if isinstance(obligation, Redact):
+                detectors.update(dict.fromkeys(obligation.detectors))
+            elif isinstance(obligation, Truncate):
+                limit = obligation.limit_bytes
+                self.limit_bytes = limit if self.limit_bytes is None else min(self.limit_bytes, limit)
+            elif isinstance(obligation, Tag):
+                self.classification = max(self.classification, Classification(obligation.classification))
+        self._detectors = tuple(detectors)
+        self.hold_back = max(LONGEST_MATCH.get(name, 0) for name in self._detectors)
+        self.only_credentials = self._detectors == ALWAYS and self.limit_bytes is None
+
+    def redact(self, text: str) -> str:
+        """Return text with every match replaced by `[redacted:<detector>]`. An unknown detector redacts everything."""
+        for name in self._detectors:
+            compiled = _COMPILED.get(name)
+            if compiled is None:  # fail closed: the policy asked for something we cannot do
+                return f"[redacted:{name}]"
+            text = compiled.sub(_card if name == "card" else f"[redacted:{name}]", text)
+        return text
+
+    def safe_length(self, text: str) -> int:
+        """Return how much of a growing text no match can reach any more; at most `hold_back` is ever held."""
+        safe = len(text)
+        for name in self._detectors:
+            unfinished = _UNFINISHED.get(name)
+            found = unfinished.search(text) if unfinished is not None else None
+            if found is not None:
+                safe = min(safe, max(found.start(), len(text) - LONGEST_MATCH[name]))
+        return safe
+
+    def shape(self, text: str) -> str:
+        """Return text redacted, then truncated at a character boundary."""
+        text = self.redact(text)
+        return text if self.limit_bytes is None else truncate(text, self.limit_bytes)
+
+    def label(self, label: Label | None) -> Label | None:
+        """Return the label, raised by tags."""
+        if label is None or label.classification >= self.classification:
+            return label
+        return msgspec.structs.replace(label, classification=self.classification)
+
+    def touches(self, body: bytes) -> bool:
+        """Whether a JSON body needs to be rebuilt: cheap, for the common case of no obligation at all."""
+        return not self.only_credentials or b"pw_" in body or b"eyJ" in body
+
+
+def truncate(text: str, limit_bytes: int) -> str:
+    """Return text cut after at most limit_bytes of UTF-8, at a character boundary."""
+    data = text.encode()
+    return text if len(data) <= limit_bytes else data[:limit_bytes].decode("utf-8", "ignore")
+
+
+def map_text(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a JSON value with every string (not the keys) changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: map_text(inner, change) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [map_text(inner, change) for inner in value]
+    return value
+
+
+def shape_json(body: bytes, shaper: Shaper) -> bytes:
+    """Return a JSON body with its strings shaped."""
+    if not shaper.touches(body):
+        return body
+    left = shaper.limit_bytes
+
+    def change(text: str) -> str:
+        nonlocal left
+        text = shaper.redact(text)
+        if left is not None:
+            text = truncate(text, left)
+            left -= len(text.encode())
+        return text
+
+    return msgspec.json.encode(map_text(msgspec.json.decode(body), change))
+
+
+def _card(match: Any) -> str:
+    digits = [int(character) for character in match.group(0) if character.isdigit()]
+    total = 0
+    for index, digit in enumerate(reversed(digits)):
+        doubled = digit * 2 if index % 2 else digit
+        total += doubled - 9 if doubled > 9 else doubled
+    return "[redacted:card]" if total % 10 == 0 else str(match.group(0))

@@ -83,7 +83,7 @@ class McpDoor:
         except (Unauthenticated, Bug):
             raise
         except PartywallError as error:
-            status, body = as_rpc_error(error, message.id, modern=modern)
+            status, body = as_rpc_error(error, message.id)
             await _reply(request, status, body, headers_of(error))
             return
         await _reply(request, 200, mcp.reply(message.id, result))

@@ -13,9 +13,7 @@ from partywall.errors import ApprovalRequired, CallerFault, Denied, NotFound, Pa
 from partywall.gateway.http_errors import status_of
 from partywall.wire import mcp
 
-UNKNOWN_TOOL: Final = "unknown-tool"
-NO_SERVER: Final = "there is no such tool server here"
-NO_TOOL: Final = "the tool server has no such tool"
+NOT_HERE: Final = "there is no such tool server or tool here"
 
 MODERN_STATUS: Final = {
     mcp.PARSE_ERROR: 400,
@@ -33,19 +31,14 @@ def status_of_rpc(rpc_code: int, *, modern: bool) -> int:
     return (MODERN_STATUS if modern else LEGACY_STATUS).get(rpc_code, 200)
 
 
-def as_rpc_error(
-    error: PartywallError, request_id: mcp.RequestId | None, *, modern: bool
-) -> tuple[int, dict[str, Any]]:
+def as_rpc_error(error: PartywallError, request_id: mcp.RequestId | None) -> tuple[int, dict[str, Any]]:
     """Return (HTTP status, JSON-RPC error).
 
-    Invariant: for an unknown server the answer holds nothing but the request's own id, so another tenant's server and
-    one that never existed look alike to the byte.
+    Invariant: what is not found is answered with nothing but the request's own id, so another tenant's server or tool
+    and one that never existed look alike to the byte.
     """
     if isinstance(error, NotFound):
-        if error.code == UNKNOWN_TOOL:
-            status = status_of_rpc(mcp.INVALID_PARAMS, modern=modern)
-            return status, mcp.error_reply(request_id, mcp.INVALID_PARAMS, NO_TOOL, {"code": UNKNOWN_TOOL})
-        return 404, mcp.error_reply(request_id, mcp.INVALID_PARAMS, NO_SERVER, {"code": "not-found"})
+        return 404, mcp.error_reply(request_id, mcp.INVALID_PARAMS, NOT_HERE, {"code": "not-found"})
     rpc_code = mcp.REFUSED if isinstance(error, (CallerFault, ProviderFault)) else mcp.INTERNAL_ERROR
     return status_of(error), mcp.error_reply(request_id, rpc_code, error.public, {"code": error.code})
 
@@ -62,9 +55,9 @@ def as_result(error: PartywallError, *, modern: bool) -> dict[str, Any] | None:
 
 def _said(error: PartywallError) -> str:
     if isinstance(error, Denied):
-        return f"Denied by policy: {error.public}"
+        return error.public[:1].upper() + error.public[1:]
     if isinstance(error, ApprovalRequired):
-        return f"Not done yet, this needs an approval: {error.public}"
+        return f"Not done yet: {error.public}"
     if isinstance(error, ProviderFault):
         return f"The tool failed: {error.public}"
     return f"Refused: {error.public}"

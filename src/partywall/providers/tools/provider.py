@@ -29,7 +29,7 @@ from partywall.providers.tools.upstream import Upstream, request_body
 from partywall.wire.mcp import TOOL_NAME
 
 SERVERS_LIMIT: Final = 1_024
-NO_SERVER: Final = "there is no such tool server here"
+NOT_HERE: Final = "there is no such tool server or tool here"
 _decode = msgspec.json.decode
 
 
@@ -64,7 +64,7 @@ class ToolProvider:
         """Return the tool or server in this cell and the request body that would be sent.
 
         call.name: `<server slug or id>` to list, `<server slug or id>/<tool>` to call. call.payload: the arguments.
-        Raises: NotFound (`not-found`, `unknown-tool`), Malformed (`invalid-arguments`).
+        Raises: NotFound; Malformed (`invalid-arguments`).
         """
         named, _, tool_name = call.name.partition("/")
         server = _server(facts, named)
@@ -72,7 +72,7 @@ class ToolProvider:
             return Prepared(resource=_resource(facts, server.id), payload=canonical_json({"list": server.id}))
         tool = server.tools.get(tool_name) if TOOL_NAME.fullmatch(tool_name) else None
         if tool is None:
-            raise NotFound("the tool server has no such tool", code="unknown-tool")
+            raise NotFound(NOT_HERE)
         if not isinstance(call.payload, dict):
             raise Malformed("arguments must be an object", code="invalid-arguments")
         compile_schema(tool.schema, strict=True).check(call.payload)
@@ -89,7 +89,7 @@ class ToolProvider:
         if action is ActionType.TOOL_LIST:
             return self._list(claims, server)
         if tool is None:
-            raise NotFound("the tool server has no such tool", code="unknown-tool")
+            raise NotFound(NOT_HERE)
         return await self._call(claims, server, tool, payload)
 
     async def close(self) -> None:
@@ -121,7 +121,7 @@ class ToolProvider:
     def _facts(self, claims: PermitClaims) -> TenantFacts:
         facts = self._directory.tenant(claims.tenant)
         if facts is None:
-            raise NotFound(NO_SERVER)
+            raise NotFound(NOT_HERE)
         return facts
 
     def _find(self, claims: PermitClaims) -> tuple[ServerFacts, ToolFacts | None]:
@@ -129,7 +129,7 @@ class ToolProvider:
         server_id, _, tool_name = claims.action.resource.id.partition("/")
         server = self._facts(claims).servers.get(server_id)
         if server is None:
-            raise NotFound(NO_SERVER)
+            raise NotFound(NOT_HERE)
         return server, server.tools.get(tool_name)
 
     def _link(self, server: ServerFacts) -> _Link:
@@ -151,7 +151,7 @@ def _server(facts: TenantFacts, named: str) -> ServerFacts:
     for candidate in facts.servers.values():
         if candidate.slug == named:
             return candidate
-    raise NotFound(NO_SERVER)
+    raise NotFound(NOT_HERE)
 
 
 def _resource(facts: TenantFacts, name: str) -> Resource:

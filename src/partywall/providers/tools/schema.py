@@ -30,6 +30,15 @@ _PATTERNS: Final = jsonschema_rs.RegexOptions(size_limit=1_048_576, dfa_size_lim
 _SCHEMES: Final = frozenset(
     {"$id", "id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$recursiveRef"}
 )
+_DRAFTS: Final = frozenset(
+    {
+        "http://json-schema.org/draft-04/schema",
+        "http://json-schema.org/draft-06/schema",
+        "http://json-schema.org/draft-07/schema",
+        "https://json-schema.org/draft/2019-09/schema",
+        "https://json-schema.org/draft/2020-12/schema",
+    }
+)
 _IN_PLACE_LIST: Final = ("allOf", "anyOf", "oneOf")
 _IN_PLACE: Final = ("not", "if", "then", "else")
 _OLD_DRAFTS: Final = (jsonschema_rs.Draft4Validator, jsonschema_rs.Draft6Validator, jsonschema_rs.Draft7Validator)
@@ -96,6 +105,9 @@ def _positions(schema: Any) -> Iterator[dict[str, Any]]:
 
 def _check_references(document: dict[str, Any]) -> bool:
     """Return whether the schema refers to itself anywhere. Raises: Malformed."""
+    said = document.get("$schema", "https://json-schema.org/draft/2020-12/schema")
+    if not isinstance(said, str) or said.removesuffix("#") not in _DRAFTS:
+        raise Malformed("$schema is no draft that is known here", code="bad-schema")
     found = False
     for node in _positions(document):
         for name in _SCHEMES & node.keys():

@@ -27,10 +27,11 @@ _NEXT: Final[dict[int, str]] = {
 class ApiError(click.ClickException):
     """The API answered no, or not at all. Exit status 1.
 
-    problem: the parsed RFC 9457 body, empty when there was none.
+    problem: the parsed RFC 9457 body, empty when there was none. as_json: how it is printed.
     """
 
     exit_code = 1
+    as_json = False
 
     def __init__(self, message: str, *, status: int = 0, problem: dict[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -43,9 +44,8 @@ class ApiError(click.ClickException):
         return str(self.problem.get("code", "unreachable" if self.status == 0 else "error"))
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Print it for people, or, in a command with `--json`, as one JSON document."""
-        context = click.get_current_context(silent=True)
-        if context is None or not context.params.get("as_json"):
+        """Print it for people, or, of a command with `--json`, as one JSON document."""
+        if not self.as_json:
             super().show(file)
             return
         click.echo(json.dumps({"status": self.status, "code": self.code, "detail": self.message} | self.problem))
@@ -54,9 +54,10 @@ class ApiError(click.ClickException):
 class Api:
     """Calls one deployment with one credential."""
 
-    def __init__(self, url: str, key: str | None, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, key: str | None, *, timeout_s: float = TIMEOUT_S, as_json: bool = False) -> None:
         self.url = url.rstrip("/")
         self.key = key
+        self._as_json = as_json
         # neither a redirect nor a proxy may see the key
         builder = SyncClientBuilder().timeout(timedelta(seconds=timeout_s)).follow_redirects(False).no_proxy()
         self._client: SyncClient = builder.build()
@@ -71,7 +72,7 @@ class Api:
             # a saved key goes only where it was saved for
             if saved is not None and (url is None or url.rstrip("/") == saved.url):
                 url, key = url or saved.url, key or saved.key
-        return cls(url or DEFAULT_URL, key)
+        return cls(url or DEFAULT_URL, key, as_json=bool(context.params.get("as_json")))
 
     def get(self, path: str, **query: Any) -> Any:
         """Return the parsed answer. Query values of None are left out. Raises: ApiError."""
@@ -96,7 +97,7 @@ class Api:
         try:
             return json.loads(data) if data else None
         except ValueError:
-            raise ApiError(f"{self.url} answered with something that is not JSON: is it partywall?") from None
+            raise self._fault(f"{self.url} answered with something that is not JSON: is it partywall?") from None
 
     def raw(self, method: str, path: str, body: Any = None) -> bytes:
         """Return the answer's bytes. Raises: ApiError."""
@@ -109,10 +110,16 @@ class Api:
             response = request.build().send()
             data = bytes(response.bytes())
         except (RequestError, OSError) as error:
-            raise ApiError(f"{self.url} is out of reach: start it with `partywall up`, or give `--url`") from error
+            raise self._fault(f"{self.url} is out of reach: start it with `partywall up`, or give `--url`") from error
         if not 200 <= response.status < 300:
-            raise _problem(response.status, data)
+            problem = _problem(data)
+            raise self._fault(_explain(response.status, problem), status=response.status, problem=problem)
         return data
+
+    def _fault(self, message: str, *, status: int = 0, problem: dict[str, Any] | None = None) -> ApiError:
+        error = ApiError(message, status=status, problem=problem)
+        error.as_json = self._as_json
+        return error
 
 
 def segment(text: str) -> str:
@@ -120,15 +127,18 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def _problem(status: int, data: bytes) -> ApiError:
+def _problem(data: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(data)
     except ValueError:
-        parsed = {}
-    problem = parsed if isinstance(parsed, dict) else {}
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _explain(status: int, problem: dict[str, Any]) -> str:
     said = problem.get("detail") or problem.get("title") or f"the API answered with status {status}"
     advice = problem.get("advice") or _NEXT.get(status)
     lines = [str(said)] + ([f"Next: {advice}"] if advice else [])
     if problem.get("act"):
         lines.append(f"Recorded as {problem['act']}")
-    return ApiError("\n".join(lines), status=status, problem=problem)
+    return "\n".join(lines)

@@ -10,7 +10,9 @@ from partywall.cli.client import Api
 from partywall.cli.credentials import CredentialsStore, Profile
 from partywall.cli.output import Output, json_option
 from partywall.cli.resolve import tenant_id
+from partywall.settings import default_home
 
+LOCAL_MODEL = "smollm2"
 _COLUMNS = ("slug", "id", "organisation", "state", "region")
 
 
@@ -102,13 +104,15 @@ def model() -> None:
 
 
 @model.command(
-    epilog="\b\nExamples:\n  partywall model add acme small --upstream http://127.0.0.1:8000 --upstream-model small-1\n"
+    epilog="\b\nExamples:\n  partywall model add acme smollm2 --local\n"
+    "  partywall model add acme small --upstream http://127.0.0.1:8000 --upstream-model small-1\n"
     "  partywall model add acme big --upstream https://models.example --upstream-model big-1 --hosted"
 )
 @click.argument("tenant_")
 @click.argument("slug")
-@click.option("--upstream", required=True, metavar="URL", help="An OpenAI-compatible server, without /v1.")
-@click.option("--upstream-model", required=True, metavar="NAME", help="The model's name there.")
+@click.option("--local", is_flag=True, help="The model server of this machine's platform (SmolLM2).")
+@click.option("--upstream", metavar="URL", help="An OpenAI-compatible server, without /v1.")
+@click.option("--upstream-model", metavar="NAME", help="The model's name there.")
 @click.option("--hosted", is_flag=True, help="Bytes leave to a third party: an exposure, to policy and record.")
 @click.option("--context-tokens", type=click.IntRange(min=1), default=2048, show_default=True)
 @json_option
@@ -118,17 +122,32 @@ def add(
     *,
     tenant_: str,
     slug: str,
-    upstream: str,
-    upstream_model: str,
+    local: bool,
+    upstream: str | None,
+    upstream_model: str | None,
     hosted: bool,
     context_tokens: int,
     as_json: bool,
 ) -> None:
     """Register a model for one tenant; its agents still need a grant for it."""
     api, out = Api.from_context(context), Output(as_json=as_json)
+    if local:
+        upstream, upstream_model = _local_model(), LOCAL_MODEL
+    if not (upstream and upstream_model):
+        raise click.UsageError("give --local, or both --upstream URL and --upstream-model NAME")
     body = {"slug": slug, "upstream": upstream, "upstream_model": upstream_model, "hosted": hosted,
             "context_tokens": context_tokens}  # fmt: skip
     made = api.post(f"/v1/tenants/{tenant_id(api, tenant_)}/models", body)
     out.data(made)
     out.done(f"model {slug} of {tenant_} is {made['id']}")
     out.next(f"grant it: partywall agent grant AGENT model.request=model/{slug}")
+
+
+def _local_model() -> str:
+    path = default_home().run / "model" / "port"
+    try:
+        return f"http://127.0.0.1:{int(path.read_text())}"
+    except (OSError, ValueError):
+        raise click.ClickException(
+            "the local model server is not ready: `partywall status` shows it (it loads for some seconds after `up`)"
+        ) from None

@@ -32,6 +32,8 @@ def show(console: Console, state: State) -> None:
         console.print(f"  partywall{url} login --bootstrap {escape(token)}\n", soft_wrap=True)
     console.print("Then make a tenant, and an agent with a key:")
     console.print("  partywall tenant create acme --admin root")
+    if any(process.name == "model" for process in state.processes):
+        console.print("  partywall model add acme smollm2 --local")
     console.print("  partywall --profile acme-root agent create scout --grant model.request=model/smollm2\n")
     console.print("Connect with the key that this prints:")
     console.print(f'  OpenAI SDK   OpenAI(base_url="{state.url}/v1", api_key=KEY)', markup=False)

@@ -63,6 +63,11 @@ class Home(msgspec.Struct, frozen=True):
         """File-backed key-encryption keys of the ledger process (owner: ledger, 0700)."""
         return self.path / "ledger" / "kek"
 
+    @property
+    def model(self) -> Path:
+        """What the model server remembers: the port that tenants' models name (owner: model, 0700)."""
+        return self.path / "model"
+
     def secrets(self, process: str) -> Path:
         """DSNs and other secrets of one process, written at start-up (owner: that process, 0700)."""
         return self.path / "secrets" / process

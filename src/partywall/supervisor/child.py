@@ -240,3 +240,14 @@ async def exited(pid: int) -> None:
     finally:
         loop.remove_reader(fd)
         os.close(fd)
+
+
+def reap_adopted(own: set[int | None]) -> list[int]:
+    """Reap the dead that were handed to this process (as pid 1 of a container it gets all orphans); return their pids."""
+    reaped = []
+    for path in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+        for pid in (int(word) for word in path.read_text().split()):
+            if pid not in own:
+                with contextlib.suppress(ChildProcessError):
+                    reaped.append(os.waitpid(pid, os.WNOHANG)[0])
+    return [pid for pid in reaped if pid]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -26,7 +25,6 @@ from partywall.supervisor.child import open_log
 from partywall.supervisor.run import Progress, run
 from partywall.telemetry.log import configure
 
-PR_SET_CHILD_SUBREAPER: Final = 36
 DOWN_TIMEOUT_S: Final = 60.0
 _COLOURS: Final = {"ready": "green", "starting": "yellow", "restarting": "red", "stopped": "red"}
 
@@ -70,8 +68,6 @@ def _overridden(
 
 
 def _run(home: Home, settings: Settings, teller: _Teller) -> None:
-    zero = ctypes.c_ulong(0)
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), zero, zero, zero)
     home.log("supervisor").parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with open_log(home.log("supervisor")) as fd, os.fdopen(os.dup(fd), "a", encoding="utf-8") as stream:
         log = configure("supervisor", stream)

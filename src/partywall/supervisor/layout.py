@@ -63,7 +63,8 @@ def prepare(home: Home, settings: Settings, isolation: Isolation) -> None:
 def _owned(home: Home) -> list[tuple[str, Path]]:
     postgres = [(f"postgres-{instance}", home.postgres_data(instance)) for instance in INSTANCES]
     secrets = [(process, home.secrets(process)) for process in SECRET_HOLDERS]
-    own = [("issuer", home.issuer), ("ledger", home.ledger), ("ledger", home.kek), ("gateway", home.run / "gateway")]
+    own = [("issuer", home.issuer), ("ledger", home.ledger), ("ledger", home.kek), ("gateway", home.run / "gateway"),
+           ("model", home.model)]  # fmt: skip
     return [*postgres, *secrets, *own]
 
 

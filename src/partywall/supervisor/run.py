@@ -17,7 +17,7 @@ from partywall.errors import Unavailable
 from partywall.settings import Home, Settings
 from partywall.store.provision import provision
 from partywall.supervisor import identity, layout, lock
-from partywall.supervisor.child import Child, confined, trim_log
+from partywall.supervisor.child import Child, confined, reap_adopted, trim_log
 from partywall.supervisor.identity import Isolation
 from partywall.supervisor.plan import SERVE, environment, stages, view
 from partywall.supervisor.preflight import check
@@ -173,6 +173,8 @@ class Deployment:
             await asyncio.wait({stopping}, timeout=TICK_S)
             for child in self._children:
                 trim_log(child.program.log_path)
+            if os.getpid() == 1:
+                reap_adopted({child.pid for child in self._children})
 
     async def _stop(self) -> None:
         """Doors first, then what they need, the databases last."""

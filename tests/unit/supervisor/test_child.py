@@ -7,13 +7,14 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from partywall.supervisor import readiness
-from partywall.supervisor.child import LOG_LIMIT_BYTES, Child, Program, View, trim_log
+from partywall.supervisor.child import LOG_LIMIT_BYTES, Child, Program, View, reap_adopted, trim_log
 from partywall.supervisor.identity import Identity, choose
 from partywall.telemetry.log import Log
 
@@ -129,3 +130,14 @@ def test_a_large_log_keeps_one_predecessor(tmp_path: Path) -> None:
     assert old.stat().st_size == LOG_LIMIT_BYTES + 1
     assert old.stat().st_mode & 0o777 == 0o600
     trim_log(tmp_path / "none.log")
+
+
+def test_adopted_orphans_are_reaped_and_own_children_are_not() -> None:
+    with subprocess.Popen(["/bin/true"]) as own, subprocess.Popen(["/bin/true"]) as adopted:
+        for process in (own, adopted):
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        everybody_else = {int(pid) for path in Path("/proc/self/task").glob("*/children")
+                          for pid in path.read_text().split()} - {adopted.pid}  # fmt: skip
+        assert reap_adopted(set(everybody_else)) == [adopted.pid]
+        assert own.wait() == 0
+        assert adopted.wait() == 0

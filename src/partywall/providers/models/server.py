@@ -1,13 +1,14 @@
 """The local model server: SmolLM2 by llama.cpp in this process, on loopback, with its prompt cache off.
 
 It holds nothing of any tenant between requests and is reached through the wall only. Its port is written to
-`run/model/port`.
+`run/model/port`, and taken again at the next start: a tenant's model names it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
+import socket
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,15 +28,15 @@ def weights_path() -> Path:
     return Path(found.origin).with_name(WEIGHTS)
 
 
-def start(settings: ModelSettings, weights: Path) -> Any:
-    """Return the running server (`listening_address`)."""
+def start(settings: ModelSettings, weights: Path, port: int = 0) -> Any:
+    """Return the running server (`listening_address`). port 0: any free one."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path = str(weights)
     params.model_alias = {MODEL_NAME}
     params.hostnames = ["127.0.0.1"]
-    params.port = 0
+    params.port = port
     params.n_ctx = settings.context_tokens
     params.n_parallel = settings.slots
     params.cpuparams.n_threads = settings.threads
@@ -58,15 +59,32 @@ def start(settings: ModelSettings, weights: Path) -> Any:
 async def serve(home: Home, settings: Settings, log: Log, stop: asyncio.Event) -> None:
     """Serve until stop is set."""
     loop = asyncio.get_running_loop()
-    server = await loop.run_in_executor(None, start, settings.model, weights_path())
+    wanted = wanted_port(home)
+    server = await loop.run_in_executor(None, start, settings.model, weights_path(), wanted)
     port = int(str(server.listening_address).rsplit(":", 1)[1].rstrip("/"))
-    folder = home.run / "model"
+    _remember(home.model, port)
+    _remember(home.run / "model", port)
+    log.info("model.ready", port=port)
+    await stop.wait()
+    (home.run / "model" / "port").unlink(missing_ok=True)
+    del server
+
+
+def wanted_port(home: Home) -> int:
+    """Return the port of the last start when it is free, else 0."""
+    try:
+        port = int((home.model / "port").read_text())
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+    except (OSError, ValueError, OverflowError):
+        return 0
+    return port
+
+
+def _remember(folder: Path, port: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "port.partial"
     partial.write_text(str(port))
     partial.chmod(0o644)
     partial.replace(folder / "port")
-    log.info("model.ready", port=port)
-    await stop.wait()
-    (folder / "port").unlink(missing_ok=True)
-    del server

@@ -243,7 +243,7 @@ async def exited(pid: int) -> None:
 
 
 def reap_adopted(own: set[int | None]) -> list[int]:
-    """Reap the dead that were handed to this process (as pid 1 of a container it gets all orphans); return their pids."""
+    """Reap the dead that were handed to this process (pid 1 of a container gets all orphans); return their pids."""
     reaped = []
     for path in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
         for pid in (int(word) for word in path.read_text().split()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import socket
 import time
@@ -166,7 +167,8 @@ class Deployment:
             self._tell(Progress(program.name, "ready", f"pid {child.pid}, user {program.identity.user}"))
             return
         why = f"ended: {child.state().last_exit}" if child.exits else f"was not ready within {READY_TIMEOUT_S:.0f} s"
-        raise Unavailable(f"{program.name} {why}; its log says more: {program.log_path}", code="did-not-start")
+        said = last_words(program.log_path)
+        raise Unavailable(f"{program.name} {why}{said}; its log says more: {program.log_path}", code="did-not-start")
 
     async def _watch(self, stopping: asyncio.Task[bool]) -> None:
         while not stopping.done():
@@ -211,3 +213,12 @@ def listen(host: str, port: int) -> socket.socket:
         raise Unavailable(advice, code="cannot-listen") from error
     listener.setblocking(False)
     return listener
+
+
+def last_words(log_path: Path) -> str:
+    """Return the reason that a process gave last in its log, for a message; empty without one."""
+    try:
+        line = json.loads(log_path.read_bytes().splitlines()[-1])
+        return f" ({line['reason']})"
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""

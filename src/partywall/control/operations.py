@@ -6,7 +6,7 @@ gateway parses hostile bytes and is not believed beyond its permit. Source: `wir
 
 from __future__ import annotations
 
-import json
+import asyncio
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Any, Final
@@ -21,6 +21,7 @@ from partywall.errors import Malformed, Unauthenticated
 from partywall.wire import operations as ops
 from partywall.wire.ids import is_id
 from partywall.wire.permit import SignedPermit
+from partywall.wire.strict_json import parse_json
 
 
 class Mode(StrEnum):
@@ -144,26 +145,14 @@ RULES: Final[dict[type[ops.Operation], Rule]] = {
     ),
 }
 
-_decoder: Final = msgspec.json.Decoder(ops.Operation)
-
 
 def decode_operation(payload: bytes) -> ops.Operation:
     """Return the one operation that payload is. Raises: Malformed, also for a member given twice."""
     try:
-        json.loads(payload, object_pairs_hook=_unique)
-        operation: ops.Operation = _decoder.decode(payload)
+        operation: ops.Operation = msgspec.convert(parse_json(payload), ops.Operation)
     except msgspec.ValidationError as error:
         raise Malformed(f"not a valid request: {error}", code="bad-request") from error
-    except (ValueError, RecursionError) as error:
-        raise Malformed("not a valid request", code="bad-request") from error
     return operation
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a member twice")
-    return members
 
 
 def check_fit(permit: SignedPermit, operation: ops.Operation, region: str) -> Rule:
@@ -191,3 +180,5 @@ async def prevalidate(operation: ops.Operation) -> None:
     """Check what is slow to check before any transaction begins. Raises: Malformed."""
     if isinstance(operation, ops.PolicyActivate):
         await policies.validate_policy(operation.module)
+    elif isinstance(operation, ops.ServerRegister):
+        await asyncio.to_thread(servers.check_schemas, operation.tools)

@@ -10,15 +10,18 @@ from typing import Any, Final
 import msgspec
 
 from partywall.control.models import RESOURCE_COUNT
-from partywall.control.schemas import check_schema
 from partywall.control.work import RESOURCES_LIMIT, Reply, Work, new_id, require_room
 from partywall.decision.manifest import canonical_json, manifest_digest, tool_digest
 from partywall.errors import Malformed
+from partywall.providers.tools.schema import compile_schema
 from partywall.wire.operations import ServerList, ServerRegister, ToolSpec
+from partywall.wire.strict_json import check_bounds
 
 TOOLS_LIMIT: Final = 256
-MANIFEST_LIMIT_BYTES: Final = 1_048_576
-ANNOTATIONS_LIMIT_BYTES: Final = 4_096
+MANIFEST_LIMIT_CHARACTERS: Final = 1_048_576
+ANNOTATIONS_LIMIT_CHARACTERS: Final = 4_096
+SCHEMA_LIMIT_CHARACTERS: Final = 65_536
+SCHEMA_DEPTH_LIMIT: Final = 32
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -33,27 +36,54 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 def manifest_of(tools: list[ToolSpec]) -> list[Entry]:
-    """Return the entries, by name. Pure. Raises: Malformed for a bad schema, a name given twice, or too much of it."""
+    """Return the entries, by name. Pure. Raises: Malformed for a name given twice, or too much of it."""
     if len(tools) > TOOLS_LIMIT:
         raise Malformed(f"at most {TOOLS_LIMIT} tools a server", code="bad-manifest")
     entries = {tool.name: _entry(tool) for tool in tools}
     if len(entries) != len(tools):
         raise Malformed("two tools have the same name", code="bad-manifest")
-    if sum(len(entry.schema) + len(entry.output_schema or "") for entry in entries.values()) > MANIFEST_LIMIT_BYTES:
-        raise Malformed(f"the schemas together are over {MANIFEST_LIMIT_BYTES} bytes", code="bad-manifest")
+    if (
+        sum(len(entry.schema) + len(entry.output_schema or "") for entry in entries.values())
+        > MANIFEST_LIMIT_CHARACTERS
+    ):
+        raise Malformed(f"the schemas together are over {MANIFEST_LIMIT_CHARACTERS} characters", code="bad-manifest")
     return [entries[name] for name in sorted(entries)]
 
 
 def _entry(tool: ToolSpec) -> Entry:
-    schema = check_schema(tool.input_schema, f"{tool.name}: input_schema")
-    output = None
-    if tool.output_schema is not None:
-        output = check_schema(tool.output_schema, f"{tool.name}: output_schema")
+    schema = canonical_json(tool.input_schema).decode()
+    output = None if tool.output_schema is None else canonical_json(tool.output_schema).decode()
     annotations = canonical_json(tool.annotations).decode()
-    if len(annotations) > ANNOTATIONS_LIMIT_BYTES or "\x00" in tool.description:
+    if len(annotations) > ANNOTATIONS_LIMIT_CHARACTERS or "\x00" in tool.description:
         raise Malformed(f"{tool.name}: annotations or description are not acceptable", code="bad-manifest")
     digest = tool_digest(tool.name, tool.description, tool.input_schema, tool.output_schema, tool.annotations)
     return Entry(tool.name, tool.description, schema, output, annotations, digest)
+
+
+def check_schemas(tools: list[ToolSpec]) -> None:
+    """Raises: Malformed for a schema that the tool provider could not use: not of an object, or reaching outside.
+
+    Slow: compiles each of them, and keeps none.
+    """
+    manifest_of(tools)
+    for tool in tools:
+        for schema in filter(None, (tool.input_schema, tool.output_schema)):
+            try:
+                _check_schema(schema)
+            except Malformed as error:
+                raise Malformed(f"{tool.name}: {error.public}", code=error.code) from error
+        if not tool.input_schema:
+            raise Malformed(f'{tool.name}: the "type" of a tool\'s schema is "object"', code="bad-schema")
+
+
+def _check_schema(schema: dict[str, Any]) -> None:
+    check_bounds(schema, depth_limit=SCHEMA_DEPTH_LIMIT)
+    text = canonical_json(schema).decode()
+    if len(text) > SCHEMA_LIMIT_CHARACTERS:
+        raise Malformed(f"the schema is over {SCHEMA_LIMIT_CHARACTERS} characters", code="bad-schema")
+    if schema.get("type") != "object":
+        raise Malformed('the "type" of a tool\'s schema is "object"', code="bad-schema")
+    compile_schema.__wrapped__(text, strict=True)
 
 
 async def register_server(work: Work, operation: ServerRegister) -> Reply:

@@ -17,6 +17,7 @@ from partywall.control.database import ACQUIRE_TIMEOUT_S, Database, translated
 from partywall.control.keyring import Keyring
 from partywall.errors import Unavailable
 from partywall.settings import Home, Settings
+from partywall.store.migrations import Database as DatabaseName
 from partywall.store.migrations import migrate
 from partywall.telemetry.log import Log
 
@@ -39,14 +40,14 @@ async def prepare(
 
     Raises: Unavailable while a database is away.
     """
-    for name in ("control", "data"):
-        await _migrate(home, name)
+    await _migrate(home, "control")
+    await _migrate(home, "data")
     await keyring.turn(control, clock())
     await offer_bootstrap(control, home.issuer, life_s=settings.issuer.bootstrap_s, now_s=clock())
     publish_permit_key(home, keyring)
 
 
-async def _migrate(home: Home, name: str) -> None:
+async def _migrate(home: Home, name: DatabaseName) -> None:
     with translated():
         connection = await asyncpg.connect(read_dsn(home, name), timeout=ACQUIRE_TIMEOUT_S)
         try:
@@ -84,7 +85,7 @@ async def until_prepared(attempt: Callable[[], Awaitable[None]], log: Log, stop:
             await attempt()
             return True
         except Unavailable as error:
-            log.warning("issuer.waiting", reason=error.private, retry_after_s=TURN_S)
+            log.warning("issuer.waiting", code=error.code, reason=error.private, retry_after_s=TURN_S)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), TURN_S)
     return False

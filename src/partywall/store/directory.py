@@ -126,6 +126,9 @@ class ControlDirectory:
         try:
             asked_at_s = self._monotonic()
             changes, full = await self._ask()
+        except asyncio.CancelledError:  # an answer may still be under way on this connection
+            self._drop()
+            raise
         except Exception as error:  # whatever it is: the facts grow old, and the next poll asks again
             self._drop()
             if not self._out_of_reach:

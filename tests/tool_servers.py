@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 
+import httpx2
 import mcp_types
 import uvicorn
 from mcp.server.lowlevel.server import Server
@@ -78,6 +79,12 @@ class ToolServer:
         self._uvicorn.should_exit = True
         await self._task
         self._listener.close()
+
+    async def end_sessions(self):
+        """Forget every session, as a server that was restarted does."""
+        async with httpx2.AsyncClient() as client:
+            for session in set(self.headers("mcp-session-id")):
+                await client.delete(self.url, headers={"mcp-session-id": session.decode()})
 
     def headers(self, name):
         """Every value of one header that arrived."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import ConnectError, ConnectTimeoutError, PyreqwestError, RequestTimeoutError
+from pyreqwest.exceptions import ConnectError, PyreqwestError, RequestTimeoutError
 from pyreqwest.response import Response
 
 from partywall.errors import BadReply, Malformed, ProviderFault, ProviderTimeout
@@ -55,10 +55,10 @@ class Exchange:
             async with request as response:
                 message = None if request_id is None else await self._read(response, request_id)
                 return Answer(response.status, _session(response), message)
-        except (ConnectError, ConnectTimeoutError) as error:
+        except ConnectError as error:
             text = "the tool server is out of reach; ask a tenant admin to check that it runs at its registered address"
             raise ProviderFault(text, code=UNREACHABLE, retry_after_s=5.0) from error
-        except RequestTimeoutError as error:
+        except RequestTimeoutError as error:  # also a `ConnectTimeoutError`: raised after sending, too
             raise ProviderTimeout("the tool server did not answer in time; whether it acted is unknown") from error
         except PyreqwestError as error:
             raise BadReply("the connection to the tool server broke; whether it acted is unknown") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from partywall.decision.envelope import Envelope
 from partywall.decision.permit import Permit, PermitClaims

@@ -1,1 +1,224 @@
-"""Offline verification."""
+"""PURE. Offline verification of one log's archive: nobody needs to be trusted but the signer's key.
+
+An archive is JSON lines: `{"archive": 1, origin, log, vkey, keys, checkpoints}`, then `{"leaf": base64}` in order.
+Detected: a leaf edited, deleted, inserted, reordered or omitted, a log truncated, forked or rolled back in time, a
+checkpoint of another key. Source: ADR-0006, attacks.md AU-1.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+
+from partywall.errors import Malformed
+from partywall.ledger.activity import Activity, decode_activity
+from partywall.ledger.checkpoint import Checkpoint, Verifier, key_hash, parse_note, parse_vkey
+from partywall.ledger.leaf import Cipher, leaf_hash, open_leaf, parse_header
+from partywall.ledger.merkle import Frontier
+
+ARCHIVE: Final = 1
+FINDINGS_LIMIT: Final = 100
+_line = msgspec.json.Decoder(dict[str, Any])
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What does not hold. kind: edited | sequence | time | checkpoint | truncated | forked | malformed | key."""
+
+    kind: str
+    where: str
+    detail: str
+
+
+class Report(msgspec.Struct):
+    """The result. opened: leaves whose content was readable; unresolved: intents without an outcome."""
+
+    log: str = ""
+    origin: str = ""
+    vkey: str = ""
+    leaves: int = 0
+    opened: int = 0
+    checkpoints: int = 0
+    covered: int = 0
+    denials: int = 0
+    unresolved: list[str] = []
+    findings: list[Finding] = []
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+    def find(self, kind: str, where: str, detail: str) -> None:
+        """Add a finding; after a hundred, only the first hundred are kept."""
+        if len(self.findings) < FINDINGS_LIMIT:
+            self.findings.append(Finding(kind, where, detail))
+
+
+class Primitives(msgspec.Struct, frozen=True):
+    """Cryptography from outside this zone. cipher: AES-256-GCM of a key; verifier: Ed25519 of a raw public key."""
+
+    cipher: Callable[[bytes], Cipher]
+    verifier: Callable[[bytes], Verifier]
+
+
+class _Verification:
+    def __init__(self, primitives: Primitives, report: Report, vkey: str | None, older: list[str]) -> None:
+        self._primitives = primitives
+        self._report = report
+        self._given_vkey = vkey
+        self._frontier = Frontier()
+        self._time_us = 0
+        self._ciphers: dict[int, Cipher] = {}
+        self._notes: list[tuple[str, str]] = [(note, "given checkpoint") for note in older]
+        self._roots: dict[int, bytes] = {}
+        self._wanted: set[int] = set()
+        self._open: dict[str, None] = {}
+
+    def take_header(self, head: dict[str, Any]) -> None:
+        report = self._report
+        if head.get("archive") != ARCHIVE:
+            raise Malformed("not an archive of this version", code="bad-archive")
+        report.log, report.origin = str(head.get("log")), str(head.get("origin"))
+        report.vkey = self._given_vkey or str(head.get("vkey"))
+        if self._given_vkey is not None and self._given_vkey.strip() != head.get("vkey"):
+            report.find("key", "header", "the archive names another key than the one you gave")
+        for version, encoded in dict(head.get("keys") or {}).items():
+            self._ciphers[int(version)] = self._primitives.cipher(_unb64(encoded))
+        for note in head.get("checkpoints") or []:
+            self._notes.append((str(note), "checkpoint"))
+        for note, _where in self._notes:
+            try:
+                self._wanted.add(parse_note(note)[0].size)
+            except Malformed:
+                continue
+
+    def take_leaf(self, encoded: str) -> None:
+        report = self._report
+        where = f"leaf {report.leaves}"
+        report.leaves += 1
+        leaf = _unb64(encoded)
+        self._frontier.push(leaf_hash(leaf))
+        if self._frontier.size in self._wanted:
+            self._roots[self._frontier.size] = self._frontier.root()
+        try:
+            header = parse_header(leaf)
+        except Malformed as error:
+            report.find("edited", where, error.public)
+            return
+        if header.seq != report.leaves - 1:
+            report.find("sequence", where, f"says it is number {header.seq}: leaves are missing, added or moved")
+        if header.time_us < self._time_us:
+            report.find("time", where, "is older than the leaf before it")
+        self._time_us = max(self._time_us, header.time_us)
+        cipher = self._ciphers.get(header.key_version)
+        if cipher is not None:
+            self._open_leaf(cipher, leaf, where)
+
+    def finish(self) -> None:
+        report = self._report
+        for note, where in self._notes:
+            self._check_note(note, where)
+        if not self._notes:
+            report.find("checkpoint", "archive", "holds no signed checkpoint: nothing vouches for its end")
+        elif report.leaves > report.covered:
+            report.find("checkpoint", "archive", f"{report.leaves - report.covered} leaves are under no checkpoint")
+        report.unresolved = list(self._open)
+
+    def _open_leaf(self, cipher: Cipher, leaf: bytes, where: str) -> None:
+        report = self._report
+        try:
+            activity = decode_activity(open_leaf(cipher, report.log, leaf))
+        except Exception:  # the cipher's own error type is not known in this zone
+            report.find("edited", where, "does not open under its log's key: changed, or of another log")
+            return
+        report.opened += 1
+        self._follow(activity, where)
+
+    def _follow(self, activity: Activity, where: str) -> None:
+        report = self._report
+        if activity.tenant != report.log:
+            report.find("edited", where, "is another tenant's")
+        if activity.phase == "intent":
+            self._open[activity.act] = None
+        elif activity.phase == "outcome":
+            if self._open.pop(activity.act, "none") == "none":
+                report.find("sequence", where, "is an outcome without its intent")
+        else:
+            report.denials += 1
+
+    def _check_note(self, note: str, where: str) -> None:
+        report = self._report
+        try:
+            checkpoint, name, hash_, signature = parse_note(note)
+            vkey_name, public_key = parse_vkey(report.vkey)
+        except Malformed as error:
+            report.find("checkpoint", where, error.public)
+            return
+        if name != vkey_name or hash_ != key_hash(name, public_key):
+            report.find("checkpoint", where, "was signed with another key")
+            return
+        try:
+            self._primitives.verifier(public_key).verify(signature, checkpoint.body().encode())
+        except Exception:  # the verifier's own error type is not known in this zone
+            report.find("checkpoint", where, "has a wrong signature")
+            return
+        report.checkpoints += 1
+        self._check_root(checkpoint, where)
+
+    def _check_root(self, checkpoint: Checkpoint, where: str) -> None:
+        report = self._report
+        if checkpoint.origin != report.origin:
+            report.find("checkpoint", where, "is of another log")
+        elif checkpoint.size > report.leaves:
+            report.find("truncated", where, f"covers {checkpoint.size} leaves; the archive has {report.leaves}")
+        elif checkpoint.size and self._roots.get(checkpoint.size) != checkpoint.root:
+            report.find("forked", where, f"signs another content of the first {checkpoint.size} leaves")
+        else:
+            report.covered = max(report.covered, checkpoint.size)
+
+
+def verify_archive(
+    lines: Iterable[bytes], primitives: Primitives, *, vkey: str | None = None, older: Iterable[str] = ()
+) -> Report:
+    """Return the report of an archive. lines: as bytes, the header first. vkey: as the operator published it.
+
+    older: checkpoints kept from earlier, which must agree. Raises: Malformed when it is not an archive at all.
+    """
+    report = Report(unresolved=[], findings=[])
+    work = _Verification(primitives, report, vkey, list(older))
+    started = False
+    for line in lines:
+        try:
+            value = _line.decode(line)
+            if not started:
+                work.take_header(value)
+                started = True
+            elif isinstance(value.get("leaf"), str):
+                work.take_leaf(value["leaf"])
+            else:
+                report.find("malformed", f"line after leaf {report.leaves - 1}", "is not a leaf")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, TypeError) as error:
+            if not started:
+                raise Malformed("not an archive", code="bad-archive") from error
+            report.find("malformed", f"line after leaf {report.leaves - 1}", "cannot be read")
+        except Malformed:
+            if not started:
+                raise
+            report.find("malformed", f"leaf {report.leaves - 1}", "cannot be read")
+    if not started:
+        raise Malformed("an empty archive", code="bad-archive")
+    work.finish()
+    return report
+
+
+def _unb64(text: object) -> bytes:
+    if not isinstance(text, str):
+        raise Malformed("not base64", code="bad-base64")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Malformed("not base64", code="bad-base64") from error

@@ -1,0 +1,75 @@
+"""A worker's end of the ledger: appends of one turn of the event loop leave as one message."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+
+from partywall.decision.record import Record
+from partywall.errors import BadReply
+from partywall.ipc import Client
+from partywall.ledger.messages import Append, Appended, LedgerReply, Read, ReadReply, Status, StatusReply
+
+_encode = msgspec.msgpack.Encoder().encode
+_reply = msgspec.msgpack.Decoder(LedgerReply)
+
+
+class LedgerClient:
+    """Implements `decision.ports.Ledger`. path: the ledger's socket."""
+
+    def __init__(self, path: Path, *, timeout_s: float = 5.0) -> None:
+        self._client = Client(path, timeout_s=timeout_s)
+        self._waiting: dict[bool, list[tuple[Record, asyncio.Future[None]]]] = {False: [], True: []}
+        self._sends: set[asyncio.Task[None]] = set()
+
+    async def append(self, record: Record, *, durable: bool) -> None:
+        """Return once the record is written; with `durable`, once it is on disk. Raises: Unavailable."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        waiting = self._waiting[durable]
+        if not waiting:
+            loop.call_soon(self._send, durable)
+        waiting.append((record, future))
+        await future
+
+    async def read(self, permit: bytes, payload: bytes) -> ReadReply:
+        """Return a page of a log. Raises: Unauthenticated, NotFound, Malformed, Unavailable."""
+        reply = _reply.decode(await self._client.call(_encode(Read(permit, payload)), timeout_s=30.0))
+        if not isinstance(reply, ReadReply):
+            raise BadReply("the ledger gave another answer than a page")
+        return reply
+
+    async def status(self) -> StatusReply:
+        """Return the ledger's health. Raises: Unavailable."""
+        reply = _reply.decode(await self._client.call(_encode(Status())))
+        if not isinstance(reply, StatusReply):
+            raise BadReply("the ledger gave another answer than its status")
+        return reply
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.close()
+
+    def _send(self, durable: bool) -> None:  # noqa: FBT001  # called by the loop
+        waiting, self._waiting[durable] = self._waiting[durable], []
+        task = asyncio.ensure_future(self._deliver(waiting, durable=durable))
+        self._sends.add(task)
+        task.add_done_callback(self._sends.discard)
+
+    async def _deliver(self, waiting: list[tuple[Record, asyncio.Future[None]]], *, durable: bool) -> None:
+        try:
+            reply = _reply.decode(await self._client.call(_encode(Append([one for one, _ in waiting], durable))))
+            if not isinstance(reply, Appended):
+                raise BadReply("the ledger did not append")
+        except BaseException as error:
+            for _record, future in waiting:
+                if not future.done():
+                    future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for _record, future in waiting:
+                if not future.done():
+                    future.set_result(None)

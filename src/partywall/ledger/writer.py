@@ -1,0 +1,245 @@
+"""The ledger process: takes records from workers, writes them in groups, signs checkpoints, closes orphans.
+
+All requests that arrived in one turn of the loop become one write and, when any of them asks for it, one fdatasync: the
+more load, the larger the group. It talks to nobody and holds the logs' keys and the checkpoint key. Source: ADR-0006.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import secrets
+import shutil
+import time
+from collections.abc import Awaitable, Sequence
+from typing import Final
+
+import msgspec
+
+from partywall.decision.action import ActionType, parse_resource
+from partywall.decision.record import Record
+from partywall.errors import Bug, Malformed, NotFound, PartywallError, Unauthenticated, Unavailable
+from partywall.ipc import Server
+from partywall.keys.file import FileKeys
+from partywall.ledger.leaf import parse_header
+from partywall.ledger.logs import Logs
+from partywall.ledger.messages import Append, Appended, LedgerRequest, Read, ReadQuery, ReadReply, Status, StatusReply
+from partywall.ledger.witness import Witness
+from partywall.settings import Home, Settings
+from partywall.signing import PermitVerifier
+from partywall.telemetry.log import Log
+
+SHOW_LIMIT: Final = 1_000
+EXPORT_LIMIT: Final = 20_000
+_encode = msgspec.msgpack.Encoder().encode
+_request = msgspec.msgpack.Decoder(LedgerRequest)
+_query = msgspec.json.Decoder(ReadQuery)
+_json = msgspec.json.Encoder(order="deterministic").encode
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class LedgerServer:
+    """Answers the messages of `ledger/messages.py` over one socket."""
+
+    def __init__(self, logs: Logs, witness: Witness, home: Home, log: Log, *, boot: str) -> None:
+        self._logs = logs
+        self._witness = witness
+        self._home = home
+        self._log = log
+        self._boot = boot
+        self._verifier: PermitVerifier | None = None
+        self._pending: list[tuple[Append, asyncio.Future[bytes]]] = []
+
+    def handle(self, _peer_uid: int, bodies: Sequence[bytes]) -> Sequence[Awaitable[bytes]]:
+        """Return a reply for each request; appends wait for the group they join."""
+        return [self._answer(body) for body in bodies]
+
+    def _answer(self, body: bytes) -> asyncio.Future[bytes]:
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        try:
+            request = _request.decode(body)
+        except _UNREADABLE:
+            future.set_exception(Malformed("not a ledger request"))
+            return future
+        if isinstance(request, Append):
+            if not self._pending:
+                asyncio.get_running_loop().call_soon(self._commit)
+            self._pending.append((request, future))
+            return future
+        try:
+            future.set_result(_encode(self._status() if isinstance(request, Status) else self._read(request)))
+        except PartywallError as error:
+            future.set_exception(error)
+        return future
+
+    def _commit(self) -> None:
+        """Write the group; when it fails as a whole, each request stands alone, so that one cannot fail another."""
+        pending, self._pending = self._pending, []
+        durable = any(request.durable for request, _ in pending)
+        records: list[Record] = [record for request, _ in pending for record in request.records]
+        try:
+            self._logs.append(records, durable=durable)
+        except PartywallError as error:
+            if len(pending) > 1:
+                for one in pending:
+                    self._pending = [one]
+                    self._commit()
+                return
+            _fail(pending[0][1], error)
+            return
+        except Exception as error:  # whatever it was, the worker must hear no
+            self._log.error("ledger.append-failed", error)
+            for _, future in pending:
+                _fail(future, Bug("the ledger failed"))
+            return
+        for request, future in pending:
+            if not future.done():
+                future.set_result(_encode(Appended(len(request.records))))
+
+    def _status(self) -> StatusReply:
+        names = self._logs.names()
+        free = shutil.disk_usage(self._home.ledger).free
+        return StatusReply(self._boot, len(names), sum(self._logs.size(name) for name in names), free)
+
+    def _read(self, request: Read) -> ReadReply:
+        """Read under a permit that names this log. Raises: Unauthenticated, Malformed, NotFound."""
+        permit = self._gate().verify(request.permit, hashlib.sha256(request.payload).digest(), time.time())
+        try:
+            query = _query.decode(request.payload)
+        except _UNREADABLE as error:
+            raise Malformed("not a ledger query") from error
+        resource = parse_resource(permit.resource)
+        if permit.action != ActionType.AUDIT_READ or resource.kind != "audit" or resource.tenant != query.log:
+            raise Unauthenticated("a permit for something else", code="bad-permit")
+        if query.start < 0 or query.limit < 1:
+            raise Malformed("start and limit count from 0 and 1", code="bad-request")
+        if query.mode == "show":
+            return self._show(query)
+        if query.mode == "export":
+            return self._export(query)
+        if query.mode == "checkpoint":
+            return self._checkpoint(query)
+        raise Malformed("mode is show, export or checkpoint", code="bad-request")
+
+    def _show(self, query: ReadQuery) -> ReadReply:
+        stop = min(query.start + min(query.limit, SHOW_LIMIT), self._logs.size(query.log))
+        shown = []
+        for seq, leaf in enumerate(self._logs.leaves(query.log, query.start, stop), query.start):
+            header = parse_header(leaf)
+            try:
+                activity = msgspec.to_builtins(self._logs.open(query.log, leaf))
+            except NotFound:
+                activity = None
+            shown.append({"seq": seq, "time_us": header.time_us, "activity": activity})
+        following = stop if stop < self._logs.size(query.log) else None
+        return ReadReply(
+            _json({"leaves": shown, "next_start": following, "size": self._logs.size(query.log)}), following
+        )
+
+    def _export(self, query: ReadQuery) -> ReadReply:
+        size = self._logs.size(query.log)
+        stop = min(query.start + min(query.limit, EXPORT_LIMIT), size)
+        leaves = self._logs.leaves(query.log, query.start, stop)
+        versions = {parse_header(leaf).key_version for leaf in leaves}
+        try:
+            keys = {str(version): _b64(key) for version, key in self._logs.keys(query.log, versions).items()}
+        except NotFound:
+            keys = {}
+        following = stop if stop < size else None
+        body = {
+            "origin": self._witness.origin_of(query.log),
+            "log": query.log,
+            "vkey": self._witness.vkey,
+            "start": query.start,
+            "leaves": [_b64(leaf) for leaf in leaves],
+            "keys": keys,
+            "next_start": following,
+            "checkpoints": self._signed(query.log) if following is None else [],
+        }
+        return ReadReply(_json(body), following)
+
+    def _checkpoint(self, query: ReadQuery) -> ReadReply:
+        if not self._logs.size(query.log):
+            raise NotFound("this log is empty")
+        note = self._witness.sign(self._logs, query.log)
+        return ReadReply(
+            _json({"checkpoint": note, "vkey": self._witness.vkey, "size": self._logs.size(query.log)}), None
+        )
+
+    def _signed(self, log: str) -> list[str]:
+        if self._logs.size(log):
+            self._logs.flush()
+            self._witness.sign(self._logs, log)
+        return self._witness.kept(log)
+
+    def _gate(self) -> PermitVerifier:
+        if self._verifier is None:
+            try:
+                key = (self._home.public_keys / "issuer.pub").read_bytes()
+            except OSError as error:
+                raise Unavailable("the issuer's key is not published yet", retry_after_s=1.0) from error
+            self._verifier = PermitVerifier(key, f"ledger/{self._boot}")
+        return self._verifier
+
+
+async def serve(home: Home, settings: Settings, log: Log, stop: asyncio.Event) -> None:
+    """Serve until stop is set; then write everything down and sign it."""
+    logs = Logs(home.ledger, FileKeys(home.kek), reserve_bytes=settings.ledger.reserve_bytes)
+    witness = Witness(home.ledger, home.public_keys, origin=settings.ledger.origin)
+    boot = secrets.token_hex(16)
+    server = LedgerServer(logs, witness, home, log, boot=boot)
+    socket = Server(
+        home.ledger_socket,
+        server.handle,
+        allowed_uids=None,
+        on_bug=lambda error: log.error("ledger.bug", error),
+    )
+    home.ledger_socket.parent.mkdir(parents=True, exist_ok=True)
+    await socket.start()
+    log.info("ledger.ready", leaves=sum(logs.size(name) for name in logs.names()))
+    jobs = [
+        asyncio.ensure_future(_every(settings.ledger.checkpoint_s, lambda: _checkpoint(logs, witness), log)),
+        asyncio.ensure_future(
+            _every(settings.ledger.sweep_s, lambda: _sweep(logs, settings, log), log),
+        ),
+    ]
+    try:
+        await stop.wait()
+    finally:
+        for job in jobs:
+            job.cancel()
+        await socket.close()
+        await asyncio.sleep(0)
+        _checkpoint(logs, witness)
+        logs.close()
+
+
+def _checkpoint(logs: Logs, witness: Witness) -> None:
+    logs.flush()
+    witness.sign_all(logs)
+
+
+def _sweep(logs: Logs, settings: Settings, log: Log) -> None:
+    closed = logs.sweep(settings.ledger.orphan_s, region=settings.region)
+    if closed:
+        log.warning("ledger.orphans-closed", count=closed)
+
+
+async def _every(period_s: float, job: object, log: Log) -> None:
+    assert callable(job)
+    while True:
+        await asyncio.sleep(period_s)
+        try:
+            job()
+        except Exception as error:  # a full disk must not end the schedule
+            log.error("ledger.job-failed", error)  # noqa: TRY400  # our own sink
+
+
+def _fail(future: asyncio.Future[bytes], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

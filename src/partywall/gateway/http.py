@@ -136,8 +136,15 @@ class Request:
 class Door(Protocol):
     """Speaks one protocol: parses, calls the pipeline, and replies."""
 
-    prefixes: tuple[str, ...]
-    openai_errors: bool
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """The paths below which it answers."""
+        ...
+
+    @property
+    def openai_errors(self) -> bool:
+        """Whether its errors take OpenAI's form."""
+        ...
 
     async def __call__(self, request: Request) -> None: ...
 

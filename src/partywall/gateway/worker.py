@@ -1,0 +1,293 @@
+"""One gateway worker: everything it needs, wired once. It parses hostile bytes, so it holds the least.
+
+`Gateway` names each part in a method of its own, so that a knock-out (`knockouts/`) can replace exactly one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+import uvicorn
+
+from partywall.decision.decide import Decider
+from partywall.decision.ports import Ledger, Provider
+from partywall.errors import PartywallError, Unavailable
+from partywall.gateway.authenticate import Authenticator
+from partywall.gateway.enrolment import Enrolment
+from partywall.gateway.http import Door, HttpServer
+from partywall.gateway.mcp import McpDoor
+from partywall.gateway.openai import OpenAiDoor
+from partywall.gateway.pipeline import Pipeline
+from partywall.gateway.rest import RestDoor
+from partywall.ipc import Client
+from partywall.ledger.client import LedgerClient
+from partywall.providers.memory.provider import MemoryProvider
+from partywall.providers.models.provider import ModelProvider
+from partywall.providers.operator.audit import AuditProvider
+from partywall.providers.operator.bootstrap import BootstrapProvider
+from partywall.providers.operator.provider import OperatorProvider
+from partywall.providers.operator.table import KINDS
+from partywall.providers.tools.provider import ToolProvider
+from partywall.settings import Home, Settings
+from partywall.store.directory import ControlDirectory
+from partywall.store.dsn import read_dsn
+from partywall.store.memory import StoredMemories
+from partywall.store.pool import TenantPool
+from partywall.telemetry.log import Log
+from partywall.wire.ids import format_id
+
+START_LIMIT_S = 30.0
+
+
+def new_id(prefix: str) -> str:
+    """Return a fresh random id."""
+    return format_id(prefix, secrets.token_bytes(16))
+
+
+class IdSource:
+    """Fresh random ids; draws entropy for many at once, since two are needed on every request."""
+
+    def __init__(self, batch: int = 256) -> None:
+        self._batch = batch
+        self._ready: list[str] = []
+
+    def __call__(self, prefix: str) -> str:
+        if not self._ready:
+            drawn = os.urandom(16 * self._batch)
+            chunks = (drawn[at : at + 16] for at in range(0, len(drawn), 16))
+            self._ready = [base64.b32encode(chunk).decode().rstrip("=").lower() for chunk in chunks]
+        return f"{prefix}_{self._ready.pop()}"
+
+
+class Gateway:
+    """The parts of one worker, made in the order in which they need each other."""
+
+    def __init__(self, home: Home, settings: Settings, log: Log, *, index: int) -> None:
+        self.home = home
+        self.settings = settings
+        self.log = log
+        self.clock: Callable[[], float] = time.time
+        self.region = settings.region
+        secrets_dir: Path = home.secrets("gateway")
+        self.issuer = Client(home.issuer_socket)
+        self.ledger_client = LedgerClient(home.ledger_socket)
+        self.enrolment = Enrolment(self.issuer, worker=f"gateway-{index}", clock=self.clock, log=log)
+        self.directory = self.make_directory(read_dsn(secrets_dir / "control.dsn"))
+        self.pool = TenantPool(
+            read_dsn(secrets_dir / "data.dsn"),
+            self.enrolment.token_key,
+            clock=self.clock,
+            life_s=settings.store.tenant_token_s,
+            limit=settings.store.pool_limit,
+        )
+        self.ledger = self.make_ledger()
+        self.authenticator = self.make_authenticator()
+        self.providers = self.make_providers()
+        self.pipeline = self.make_pipeline()
+        self.http = HttpServer(
+            self.make_doors(),
+            log=log,
+            body_limit_bytes=settings.gateway.body_limit_bytes,
+            concurrent_limit=settings.gateway.concurrent_limit,
+            health=self.health,
+        )
+
+    def make_directory(self, dsn: str) -> ControlDirectory:
+        """Facts."""
+        return ControlDirectory(dsn, self.log, region=self.region)
+
+    def make_ledger(self) -> Ledger:
+        """Records."""
+        return self.ledger_client
+
+    def make_authenticator(self) -> Authenticator:
+        """Credentials to principals."""
+        return Authenticator(
+            self.directory,
+            region=self.region,
+            clock=self.clock,
+            facts_limit_age_s=self.settings.gateway.facts_limit_age_s,
+        )
+
+    def make_decider(self) -> Decider:
+        """Policy."""
+        return Decider()
+
+    def make_models(self) -> Provider:
+        """Language models."""
+        gateway = self.settings.gateway
+        return ModelProvider(
+            region=self.region,
+            clock=self.clock,
+            timeout_s=gateway.upstream_timeout_s,
+            reply_limit_bytes=gateway.reply_limit_bytes,
+        )
+
+    def make_tools(self) -> Provider:
+        """MCP tool servers."""
+        return ToolProvider(self.directory, clock=self.clock, timeout_s=self.settings.gateway.upstream_timeout_s)
+
+    def make_memory(self) -> Provider:
+        """Agents' memory."""
+        return MemoryProvider(StoredMemories(self.pool), clock=self.clock)
+
+    def make_audit(self) -> Provider:
+        """A tenant's own log."""
+        return AuditProvider(self.ledger_client, self.enrolment.signer, clock=self.clock, region=self.region)
+
+    def make_operators(self) -> dict[str, Provider]:
+        """Operator actions, one provider a kind."""
+        return {
+            kind: OperatorProvider(
+                kind,
+                self.issuer,
+                self.enrolment.signer,
+                audience=self.enrolment.audience,
+                clock=self.clock,
+                region=self.region,
+                refused=self.enrolment.refused,
+                settled=self.directory.refresh,
+            )
+            for kind in KINDS
+        }
+
+    def make_providers(self) -> Mapping[str, Provider]:
+        """Every provider, by resource kind."""
+        bootstrap = BootstrapProvider(self.issuer, clock=self.clock, region=self.region, settled=self.directory.refresh)
+        return {
+            "model": self.make_models(),
+            "tool": self.make_tools(),
+            "memory": self.make_memory(),
+            "audit": self.make_audit(),
+            "bootstrap": bootstrap,
+            **self.make_operators(),
+        }
+
+    def make_pipeline(self) -> Pipeline:
+        """The road."""
+        return Pipeline(
+            directory=self.directory,
+            ledger=self.ledger,
+            decider=self.make_decider(),
+            providers=self.providers,
+            settings=self.settings.gateway,
+            region=self.region,
+            clock=self.clock,
+            new_id=IdSource(),
+            log=self.log,
+        )
+
+    def make_doors(self) -> list[Door]:
+        """Every door that leads to the road."""
+        return [
+            OpenAiDoor(self.pipeline, self.authenticator),
+            McpDoor(self.pipeline, self.authenticator),
+            RestDoor(self.pipeline, self.authenticator, self.directory, region=self.region, clock=self.clock),
+        ]
+
+    async def start(self) -> None:
+        """Enrol, load the facts, and look at the database role. Raises: Unavailable: this worker must not serve."""
+        await self.enrolment.start()
+        await self.directory.start()
+        await self.pool.start()
+
+    async def health(self) -> tuple[bool, bytes]:
+        """Return whether this worker can decide and record, with each check by name."""
+        limit_s = self.settings.gateway.facts_limit_age_s
+        checks = {"facts": self.directory.age_s() <= limit_s, "issuer": self.enrolment.is_live()}
+        try:
+            await self.ledger_client.status()
+            checks["ledger"] = True
+        except PartywallError:
+            checks["ledger"] = False
+        ready = all(checks.values())
+        body = {"status": "ready" if ready else "unready", "checks": checks}
+        return ready, msgspec.json.encode(body)
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        await self.enrolment.close()
+        await self.directory.close()
+        await self.pool.close()
+        for provider in self.providers.values():
+            close = getattr(provider, "close", None)
+            if close is not None:
+                await close()
+        await self.issuer.close()
+        await self.ledger_client.close()
+
+
+async def serve(
+    home: Home,
+    settings: Settings,
+    log: Log,
+    stop: asyncio.Event,
+    *,
+    index: int,
+    listener: socket.socket,
+    make: Callable[..., Gateway] = Gateway,
+) -> None:
+    """Serve on the listener until stop is set, then drain. Raises: Unavailable when it must not or cannot serve."""
+    gateway = make(home, settings, log, index=index)
+    await _start(gateway, stop)
+    if stop.is_set():
+        return
+    config = uvicorn.Config(
+        gateway.http,
+        http="httptools",
+        loop="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=False,
+        ws="none",
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(settings.gateway.drain_s),
+        h11_max_incomplete_event_size=65_536,
+    )
+    server = _Server(config)
+    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    log.info("gateway.ready", worker=index, port=listener.getsockname()[1])
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    gateway.http.draining = True
+    server.should_exit = True
+    drain = asyncio.get_running_loop().call_later(settings.gateway.drain_s * 0.8, gateway.pipeline.streams.drain)
+    await serving
+    drain.cancel()
+    stopping.cancel()
+    await gateway.close()
+
+
+class _Server(uvicorn.Server):
+    def install_signal_handlers(self) -> None:
+        """Signals belong to `app.py`."""
+
+    def capture_signals(self) -> object:  # type: ignore[override]
+        """Signals belong to `app.py`."""
+        return contextlib.nullcontext()
+
+
+async def _start(gateway: Gateway, stop: asyncio.Event) -> None:
+    """Start, waiting for the processes it needs; a role or database that is not safe is final at once."""
+    deadline_s = time.monotonic() + START_LIMIT_S
+    while not stop.is_set():
+        try:
+            await gateway.start()
+            return
+        except Unavailable as error:
+            if error.code.startswith(("unsafe-", "old-", "loud-")) or time.monotonic() > deadline_s:
+                raise
+            gateway.log.warning("gateway.waiting", code=error.code)
+            await asyncio.sleep(0.3)

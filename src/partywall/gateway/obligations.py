@@ -16,7 +16,7 @@ from partywall.decision.verdict import Obligation, Redact, Tag, Truncate
 
 PATTERNS: Final[dict[str, str]] = {
     "credential": r"pw_[a-z2-7]{26}_[A-Za-z0-9_-]{43}|"
-    r"eyJ[A-Za-z0-9_-]{8,400}\.[A-Za-z0-9_-]{8,1200}\.[A-Za-z0-9_-]{40,120}",
+    r"eyJ[A-Za-z0-9_-]{8,400}\.[A-Za-z0-9_-]{8,1000}\.[A-Za-z0-9_-]{40,120}",
     "email": r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,4}",
     "iban": r"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b",
     "card": r"\b[0-9](?:[ -]?[0-9]){12,18}\b",

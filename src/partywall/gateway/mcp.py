@@ -47,7 +47,7 @@ class McpDoor:
     prefixes: tuple[str, ...] = ("/mcp/",)
     openai_errors = False
 
-    def __init__(self, authenticator: Authenticator, pipeline: Submits) -> None:
+    def __init__(self, pipeline: Submits, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
         self._pipeline = pipeline
 

@@ -28,6 +28,7 @@ BOOTSTRAP_PATH: Final = "/v1/bootstrap"
 BOOTSTRAP_BURST: Final = 5
 BOOTSTRAP_REFILL_S: Final = 12.0
 QUERY_LIMIT_BYTES: Final = 1024
+SELF: Final = "self"
 JWKS_LIFE_S: Final = 60
 _PRIVATE: Final = {"cache-control": "no-store"}
 
@@ -104,7 +105,10 @@ class RestDoor:
                 body=parse_body(request.header("content-type"), await request.body()),
                 trace_id=request.trace_id,
             )
-            await _reply(request, await self._pipeline.submit(principal, route.call(asked)))
+            call = route.call(asked)
+            if call.name == SELF:
+                call = msgspec.structs.replace(call, name=principal.id)
+            await _reply(request, await self._pipeline.submit(principal, call))
 
     async def _publish_keys(self, request: Request) -> None:
         _only(request, "GET")

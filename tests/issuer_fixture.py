@@ -44,14 +44,15 @@ class Who(msgspec.Struct, frozen=True):
     kind: Kind
     id: str
     tenant: str
+    credential: str
 
 
-def operator(subject):
-    return Who(Kind.PLATFORM_OPERATOR, subject, PLATFORM)
+def operator(key):
+    return Who(Kind.PLATFORM_OPERATOR, key["subject"], PLATFORM, key["id"])
 
 
-def admin(tenant, subject):
-    return Who(Kind.TENANT_ADMIN, subject, tenant)
+def admin(tenant, key):
+    return Who(Kind.TENANT_ADMIN, key["subject"], tenant, key["id"])
 
 
 class Worker:
@@ -80,7 +81,12 @@ class Worker:
             "act": new("act"),
             "tenant": who.tenant,
             "principal": Principal(
-                kind=who.kind, id=who.id, region=REGION, tenant=who.tenant, credential="key_x", expires_at_s=now_s + 60
+                kind=who.kind,
+                id=who.id,
+                region=REGION,
+                tenant=who.tenant,
+                credential=who.credential,
+                expires_at_s=now_s + 60,
             ),
             "action": Action(rule.action, Resource(REGION, who.tenant, rule.kind, target)),
             "payload_sha256": hashlib.sha256(canonical(operation) if payload is None else payload).digest(),
@@ -158,13 +164,18 @@ class Deployment:
         """Exchange the bootstrap token. Returns the operator and the key object."""
         token = (self.home.issuer / "bootstrap-token").read_text()
         key = (await self.worker.bootstrap(token))["key"]
-        return operator(key["subject"]), key
+        return operator(key), key
 
     async def tenant(self, who, slug):
         """Make a tenant with an admin. Returns the admin."""
         tenant = await self.worker.perform(who, ops.TenantCreate(slug=slug))
         made = await self.worker.perform(who, ops.AdminCreate(tenant=tenant["id"], slug="admin"))
-        return admin(tenant["id"], made["admin"]["id"])
+        return admin(tenant["id"], made["key"])
+
+    async def member(self, who, subject, **fields):
+        """Give a subject of the admin's tenant a key. Returns the subject as a principal."""
+        key = await self.worker.perform(who, ops.KeyCreate(subject=subject["id"], **fields))
+        return Who(Kind(subject["kind"]), subject["id"], who.tenant, key["id"])
 
 
 @contextlib.asynccontextmanager

@@ -67,6 +67,7 @@ class PermitSigner:
                 payload_sha256=claims.payload_sha256,
                 issued_at_s=claims.issued_at_s,
                 expires_at_s=min(claims.expires_at_s, claims.issued_at_s + PERMIT_LIFE_S),
+                credential=claims.principal.credential,
             )
         )
         return _encode((body, self._key.sign(PERMIT_CONTEXT + body), self._certificate))

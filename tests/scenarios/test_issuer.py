@@ -1,6 +1,7 @@
 """The issuer from its first start to a tenant at work, over real databases, through signed permits only."""
 
 import asyncio
+import base64
 import hashlib
 import json
 import stat
@@ -9,6 +10,7 @@ import warnings
 
 import asyncpg
 import joserfc.errors
+import msgspec
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
@@ -54,7 +56,7 @@ async def test_a_tenant_comes_to_life(house):
         "tier": "pool",
     }
     made = await worker.perform(operator, ops.AdminCreate(tenant=tenant["id"], slug="root"))
-    admin = Who(Kind.TENANT_ADMIN, made["admin"]["id"], tenant["id"])
+    admin = Who(Kind.TENANT_ADMIN, made["admin"]["id"], tenant["id"], made["key"]["id"])
     model = await worker.perform(
         operator,
         ops.ModelCreate(tenant=tenant["id"], slug="smollm2", upstream="http://127.0.0.1:9/v1", upstream_model="smol"),
@@ -105,7 +107,7 @@ async def test_a_tenant_comes_to_life(house):
     assert json.loads(registered.tools["send_money"].schema) == TOOLS[0].input_schema
 
 
-POLICY = """package partywall.tenant
+POLICY = """package tenant
 
 import rego.v1
 """
@@ -121,7 +123,7 @@ async def test_a_policy_is_activated_shown_and_rolled_back(house):
     again = await worker.perform(admin, ops.PolicyActivate(module=POLICY + "\n# two\n"))
     assert (first["number"], second["number"], again) == (1, 2, second)
     with pytest.raises(Malformed):
-        await worker.perform(admin, ops.PolicyActivate(module="package partywall.tenant\nbad {"))
+        await worker.perform(admin, ops.PolicyActivate(module="package tenant\nbad {"))
     third = await worker.perform(admin, ops.PolicyRollback(revision=first["revision"]))
     shown = await worker.perform(admin, ops.PolicyShow())
     assert shown["revision"] == third["revision"] == "3-" + first["revision"].partition("-")[2]
@@ -223,7 +225,10 @@ async def test_keys_open_the_door_until_revoked_and_workers_know_within_two_seco
         key["id"]: True,
         delegated["id"]: True,
     }
-    await revoke(operator_key["id"], operator_key["secret"], who=operator)
+    await worker.perform(operator, ops.Revoke(credential=operator_key["id"]))
+    await eventually(lambda: refused(operator_key["secret"]))
+    with pytest.raises(Denied):
+        await worker.perform(operator, ops.Revoke(credential=operator_key["id"]))
 
 
 async def test_suspension_reaches_the_directory_and_ends_the_right_to_ask(house):
@@ -231,13 +236,14 @@ async def test_suspension_reaches_the_directory_and_ends_the_right_to_ask(house)
     operator, _ = await house.first_operator()
     admin = await house.tenant(operator, "acme")
     agent = await worker.perform(admin, ops.SubjectCreate(kind="agent", slug="a"))
+    itself = await house.member(admin, agent)
     await worker.perform(admin, ops.SubjectState(subject=agent["id"], state="suspended"))
     with pytest.raises(Conflict):
         await worker.perform(admin, ops.TokenCreate(subject=agent["id"]))
     with pytest.raises(Conflict):
         await worker.perform(admin, ops.KeyCreate(subject=agent["id"]))
     with pytest.raises(Denied):
-        await worker.perform(Who(Kind.AGENT, agent["id"], admin.tenant), ops.TokenCreate(subject=agent["id"]))
+        await worker.perform(itself, ops.TokenCreate(subject=agent["id"]))
     await eventually(
         lambda: (
             (facts := directory.tenant(admin.tenant)) is not None
@@ -259,20 +265,110 @@ async def test_an_agent_gets_tokens_for_itself_only(house):
     admin = await house.tenant(operator, "acme")
     agent = await worker.perform(admin, ops.SubjectCreate(kind="agent", slug="a"))
     other = await worker.perform(admin, ops.SubjectCreate(kind="agent", slug="b"))
-    itself = Who(Kind.AGENT, agent["id"], admin.tenant)
+    user = await worker.perform(admin, ops.SubjectCreate(kind="user", slug="u"))
+    itself = await house.member(admin, agent)
     session = new("ses")
     assert (await worker.perform(itself, ops.TokenCreate(subject=agent["id"], session=session)))["id"]
     for refused in (
         ops.TokenCreate(subject=other["id"]),
         ops.TokenCreate(subject=admin.id),
-        ops.TokenCreate(subject=agent["id"], on_behalf_of=other["id"]),
     ):
         with pytest.raises(NotFound):
             await worker.perform(itself, refused)
     with pytest.raises(NotFound):  # the session is the first agent's
         await worker.perform(admin, ops.TokenCreate(subject=other["id"], session=session))
     with pytest.raises(Malformed):  # a user acts for nobody
-        await worker.perform(admin, ops.TokenCreate(subject=admin.id, on_behalf_of=admin.id))
+        await worker.perform(admin, ops.TokenCreate(subject=user["id"], on_behalf_of=admin.id))
+    for somebody in (user["id"], other["id"], new("usr")):  # for whom it acts is the admin's to say
+        with pytest.raises(Denied):
+            await worker.perform(itself, ops.TokenCreate(subject=agent["id"], on_behalf_of=somebody))
+
+
+async def test_a_token_is_at_most_what_asked_for_it(house):
+    worker = house.worker
+    operator, _ = await house.first_operator()
+    admin = await house.tenant(operator, "acme")
+    agent = await worker.perform(admin, ops.SubjectCreate(kind="agent", slug="a"))
+    user = await worker.perform(admin, ops.SubjectCreate(kind="user", slug="u"))
+    carried = ["memory", "operator.token"]
+    scoped = await house.member(admin, agent, scopes=carried, on_behalf_of=user["id"], life_s=300.0)
+    subject, session = agent["id"], new("ses")
+
+    first = await worker.perform(scoped, ops.TokenCreate(subject=subject, session=session))
+    claims = payload_of(first["access_token"])
+    assert (claims["scp"], claims["sub"], claims["act"]) == (carried, user["id"], {"sub": subject})
+    assert claims["exp"] - claims["iat"] <= 300
+    for wider in (["model.request"], ["memory", "tool.call"]):
+        with pytest.raises(Denied):
+            await worker.perform(scoped, ops.TokenCreate(subject=subject, scopes=wider))
+
+    holder = msgspec.structs.replace(scoped, credential=first["id"])
+    second = await worker.perform(holder, ops.TokenCreate(subject=subject, scopes=["memory"]))
+    narrowed = payload_of(second["access_token"])
+    assert (narrowed["scp"], narrowed["ses"], narrowed["act"]) == (["memory"], session, {"sub": subject})
+    assert narrowed["exp"] <= claims["exp"]
+    for other in (ops.TokenCreate(subject=subject, session=new("ses")), ops.TokenCreate(subject=subject, scopes=["x"])):
+        with pytest.raises(Denied):
+            await worker.perform(holder, other)
+
+    clerk = msgspec.structs.replace(
+        admin, credential=(await worker.perform(admin, ops.KeyCreate(subject=admin.id, scopes=["operator.key"])))["id"]
+    )
+    with pytest.raises(Denied):
+        await worker.perform(clerk, ops.KeyCreate(subject=admin.id, scopes=["operator.policy"]))
+    assert (await worker.perform(clerk, ops.KeyCreate(subject=admin.id)))["scopes"] == ["operator.key"]
+
+
+async def test_revoking_a_credential_ends_all_that_descends_from_it(house):
+    worker, directory = house.worker, await house.directory(poll_s=60)
+    operator, _ = await house.first_operator()
+    admin = await house.tenant(operator, "acme")
+    agent = await worker.perform(admin, ops.SubjectCreate(kind="agent", slug="a"))
+    holder, lineage = await house.member(admin, agent), []
+    again = ops.TokenCreate(subject=agent["id"])
+    for _ in range(8):
+        lineage.append((await worker.perform(holder, again))["id"])
+        holder = msgspec.structs.replace(holder, credential=lineage[-1])
+    with pytest.raises(LimitExceeded):
+        await worker.perform(holder, again)
+    key = (await worker.perform(admin, ops.KeyList()))["keys"][-1]["id"]
+    beside = (await worker.perform(msgspec.structs.replace(holder, credential=key), again))["id"]
+    await worker.perform(admin, ops.Revoke(credential=lineage[3]))
+    await directory.refresh()
+    assert [directory.is_revoked(token) for token in lineage] == [False] * 3 + [True] * 5
+    with pytest.raises(Denied):
+        await worker.perform(msgspec.structs.replace(holder, credential=lineage[5]), again)
+    await worker.perform(admin, ops.Revoke(credential=key))
+    await directory.refresh()
+    assert all(directory.is_revoked(token) for token in (*lineage, beside))
+
+
+async def test_no_token_escapes_a_revocation_that_it_races(house):
+    worker, directory = house.worker, await house.directory(poll_s=60)
+    operator, _ = await house.first_operator()
+    admin = await house.tenant(operator, "acme")
+    agent = await worker.perform(admin, ops.SubjectCreate(kind="agent", slug="a"))
+    for revoked in ("key", "token", "subject"):
+        holder = await house.member(admin, agent)
+        key = holder.credential
+        if revoked == "token":
+            token = await worker.perform(holder, ops.TokenCreate(subject=agent["id"]))
+            holder = msgspec.structs.replace(holder, credential=token["id"])
+        work = [worker.perform(holder, ops.TokenCreate(subject=agent["id"])) for _ in range(30)]
+        target = {"key": key, "token": holder.credential, "subject": agent["id"]}[revoked]
+        work.insert(10, worker.perform(admin, ops.Revoke(credential=target)))
+        results = await asyncio.gather(*work, return_exceptions=True)
+        issued = [result["id"] for result in results if isinstance(result, dict) and "access_token" in result]
+        assert {type(result) for result in results} == {dict, Denied}
+        await directory.refresh()
+        assert issued
+        assert len(issued) < 30
+        assert all(directory.is_revoked(token) for token in issued)
+
+
+def payload_of(token):
+    body = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
 
 
 async def test_the_bootstrap_token_works_once_even_when_two_race(house):

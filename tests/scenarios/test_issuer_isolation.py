@@ -52,7 +52,7 @@ class Neighbours:
             "id"
         ]
         things["policy"] = (
-            await worker.perform(admin, ops.PolicyActivate(module=f"package partywall.tenant\n# {admin.tenant}\n"))
+            await worker.perform(admin, ops.PolicyActivate(module=f"package tenant\n# {admin.tenant}\n"))
         )["revision"]
         return things
 
@@ -137,12 +137,16 @@ async def test_one_session_name_in_two_tenants_is_two_sessions(house):
 async def test_nobody_does_what_is_another_kinds_to_do(house):
     neighbours = await Neighbours().make(house)
     own = neighbours.things[neighbours.a.tenant]
-    agent = Who(Kind.AGENT, own["agent"], neighbours.a.tenant)
-    system = Who(Kind.SYSTEM, "system:sweeper", neighbours.a.tenant)
-    liar = Who(Kind.TENANT_ADMIN, own["agent"], neighbours.a.tenant)
-    stranger = Who(Kind.TENANT_ADMIN, neighbours.b.id, neighbours.a.tenant)
-    usurper = Who(Kind.PLATFORM_OPERATOR, neighbours.a.id, "platform")
-    crossed = Who(Kind.PLATFORM_OPERATOR, neighbours.operator.id, neighbours.a.tenant)
+    a, b, operator = neighbours.a, neighbours.b, neighbours.operator
+    agent = Who(Kind.AGENT, own["agent"], a.tenant, own["key"])
+    system = Who(Kind.SYSTEM, "system:sweeper", a.tenant, "")
+    liar = Who(Kind.TENANT_ADMIN, own["agent"], a.tenant, own["key"])
+    stranger = Who(Kind.TENANT_ADMIN, b.id, a.tenant, b.credential)
+    usurper = Who(Kind.PLATFORM_OPERATOR, a.id, "platform", a.credential)
+    crossed = Who(Kind.PLATFORM_OPERATOR, operator.id, a.tenant, operator.credential)
+    borrower = Who(Kind.TENANT_ADMIN, a.id, a.tenant, b.credential)
+    lender = Who(Kind.TENANT_ADMIN, a.id, a.tenant, own["key"])
+    bare = Who(Kind.TENANT_ADMIN, a.id, a.tenant, "")
     administration = [
         ops.SubjectCreate(kind="agent", slug="x"),
         ops.SubjectList(),
@@ -154,7 +158,8 @@ async def test_nobody_does_what_is_another_kinds_to_do(house):
         ops.ServerList(),
     ]
     platform = [ops.TenantCreate(slug="x"), ops.TenantList(), ops.OperatorKeyCreate(slug="x")]
-    attempts = [(who, operation) for who in (agent, system, liar, stranger, crossed) for operation in administration]
+    callers = (agent, system, liar, stranger, crossed, borrower, lender, bare)
+    attempts = [(who, operation) for who in callers for operation in administration]
     attempts += [(who, operation) for who in (usurper, neighbours.a, agent) for operation in platform]
     for who, operation in attempts:
         with pytest.raises(CallerFault) as refusal:

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Final
 
+from partywall.control.narrowing import narrow_scopes
 from partywall.control.subjects import lock_active_subject
 from partywall.control.work import Reply, Work, new_id, not_found, require_room
 from partywall.decision.action import ActionType
@@ -31,15 +32,21 @@ _INSERT: Final = """
 
 
 async def create_key(work: Work, operation: KeyCreate) -> Reply:
-    """Return a new key of a subject of the tenant, with its secret. Raises: NotFound, Conflict, Malformed."""
+    """Return a new key of a subject of the tenant, with its secret; an admin's carries at most the caller's scopes.
+
+    Raises: NotFound, Conflict, Malformed, Denied.
+    """
     subject = await lock_active_subject(work, operation.subject)
     if operation.on_behalf_of is not None:
         await lock_delegator(work, subject["kind"], operation.on_behalf_of)
+    scopes = operation.scopes
+    if subject["kind"] == Kind.TENANT_ADMIN and work.credential is not None:
+        scopes = narrow_scopes(scopes, work.credential)
     return await issue_key(
         work,
         tenant=work.tenant,
         subject=operation.subject,
-        scopes=operation.scopes,
+        scopes=scopes,
         life_s=operation.life_s,
         on_behalf_of=operation.on_behalf_of,
     )

@@ -20,12 +20,13 @@ import msgspec
 
 from partywall import signing
 from partywall.control.bootstrap import FILE, bootstrap
+from partywall.control.caller import require_caller
 from partywall.control.database import Database, next_revision
 from partywall.control.enrolment import enrol
 from partywall.control.keyring import Keyring
 from partywall.control.operations import Mode, check_fit, decode_operation, prevalidate
 from partywall.control.upkeep import prepare, read_dsn, tend, until_prepared
-from partywall.control.work import Reply, Work, require_caller
+from partywall.control.work import Reply, Work
 from partywall.decision.action import PLATFORM
 from partywall.decision.manifest import canonical_json
 from partywall.decision.principal import Kind
@@ -36,6 +37,7 @@ from partywall.telemetry.log import Log
 from partywall.version import __version__
 from partywall.wire.control import Bootstrap, Enrol, Enrolled, IssuerRequest, Perform, Performed
 from partywall.wire.ids import TenantId
+from partywall.wire.permit import SignedPermit
 
 _encode = msgspec.msgpack.Encoder().encode
 _request = msgspec.msgpack.Decoder(IssuerRequest)
@@ -96,34 +98,38 @@ class Issuer:
         operation = decode_operation(request.payload)
         rule = check_fit(permit, operation, self._settings.region)
         await prevalidate(operation)
-        kind, tenant = Kind(permit.principal_kind), TenantId(permit.tenant)
-        async with self._work(rule.mode, tenant=tenant, kind=kind, principal=permit.principal) as work:
-            await require_caller(work)
+        async with self._work(rule.mode, permit) as work:
             reply = await rule.run(work, operation)
         self._log.info("issuer.performed", action=permit.action, act=permit.act, tenant=permit.tenant)
         return reply
 
     async def _bootstrap(self, request: Bootstrap) -> Reply:
-        kind = Kind.PLATFORM_OPERATOR
-        async with self._work(Mode.CHANGES, tenant=PLATFORM, kind=kind, principal="bootstrap") as work:
+        async with self._work(Mode.CHANGES) as work:
             reply = await bootstrap(work, request.token)
         (self._home.issuer / FILE).unlink(missing_ok=True)
         self._log.info("issuer.bootstrapped")
         return reply
 
     @contextlib.asynccontextmanager
-    async def _work(self, mode: Mode, *, tenant: TenantId, kind: Kind, principal: str) -> AsyncIterator[Work]:
+    async def _work(self, mode: Mode, permit: SignedPermit | None = None) -> AsyncIterator[Work]:
+        """One transaction, with the caller looked up inside it. permit: None for the bootstrap token."""
+        now_s = self._clock()
         async with self._control.transaction() as connection:
+            revision = await next_revision(connection) if mode is Mode.CHANGES else 0
+            credential = None
+            if permit is not None:
+                credential = await require_caller(connection, permit, now_s, lock=mode is Mode.ISSUES)
             yield Work(
                 connection=connection,
-                revision=await next_revision(connection) if mode is Mode.CHANGES else 0,
-                now_s=self._clock(),
+                revision=revision,
+                now_s=now_s,
                 region=self._settings.region,
                 settings=self._settings.issuer,
                 keyring=self._keyring,
-                tenant=tenant,
-                kind=kind,
-                principal=principal,
+                tenant=PLATFORM if permit is None else TenantId(permit.tenant),
+                kind=Kind.PLATFORM_OPERATOR if permit is None else Kind(permit.principal_kind),
+                principal="bootstrap" if permit is None else permit.principal,
+                credential=credential,
             )
 
 

@@ -1,4 +1,4 @@
-"""The end of a credential before its time: a key, a token, a session's tokens, or a subject with all it holds.
+"""The end of a credential before its time: a key or token with all that it issued, a session's tokens, a subject.
 
 What is revoked stays revoked: doing it again answers the same. Source: attacks.md ID-3 and ID-5.
 """
@@ -39,18 +39,26 @@ async def _key(work: Work, key: str) -> bool:
     )
     if expires_at_s is None:
         return False
-    await work.connection.execute(_REVOKE, key, work.now_s, expires_at_s + SKEW_S, work.revision)
+    await _revoke_with_issue(work, key, expires_at_s)
     return True
 
 
 async def _token(work: Work, token: str) -> bool:
     expires_at_s = await work.connection.fetchval(
-        "select expires_at_s from control.access_token where id = $1 and tenant = $2", token, work.scope
+        "select expires_at_s from control.access_token where id = $1 and tenant = $2 for update", token, work.scope
     )
     if expires_at_s is None:
         return False
-    await work.connection.execute(_REVOKE, token, work.now_s, expires_at_s + SKEW_S, work.revision)
+    await _revoke_with_issue(work, token, expires_at_s)
     return True
+
+
+async def _revoke_with_issue(work: Work, credential: str, expires_at_s: float) -> None:
+    """End a key or token, whose row is locked, and every token that descends from it."""
+    await work.connection.execute(_REVOKE, credential, work.now_s, expires_at_s + SKEW_S, work.revision)
+    await work.connection.execute(
+        _REVOKE_TOKENS.format("ancestors @> array[$1]"), credential, work.now_s, SKEW_S, work.revision
+    )
 
 
 async def _session(work: Work, session: str) -> bool:
@@ -74,6 +82,13 @@ async def _session(work: Work, session: str) -> bool:
 
 
 async def _subject(work: Work, subject: str) -> bool:
+    # Keys before their subject, as issuing a token takes them: two transactions that lock alike never wait in a ring.
+    keys = await work.connection.fetch(
+        """select id from control.api_key where (subject = $1 or on_behalf_of = $1) and revoked_at_s is null
+           and tenant is not distinct from $2 order by id for update""",
+        subject,
+        work.scope,
+    )
     known = await work.connection.fetchval(
         "update control.subject set state = 'deleted' where id = $1 and tenant is not distinct from $2 returning true",
         subject,
@@ -84,9 +99,6 @@ async def _subject(work: Work, subject: str) -> bool:
     await work.connection.execute(_REVOKE, subject, work.now_s, None, work.revision)
     await work.connection.execute(
         _REVOKE_TOKENS.format("subject = $1 or on_behalf_of = $1"), subject, work.now_s, SKEW_S, work.revision
-    )
-    keys = await work.connection.fetch(
-        "select id from control.api_key where (subject = $1 or on_behalf_of = $1) and revoked_at_s is null", subject
     )
     for row in keys:
         await _key(work, row["id"])

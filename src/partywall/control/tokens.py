@@ -15,6 +15,7 @@ from joserfc.jwk import OKPKey
 
 from partywall.control.credentials import checked_scopes, lock_delegator
 from partywall.control.keyring import SigningKey
+from partywall.control.narrowing import narrow_token
 from partywall.control.subjects import lock_active_subject
 from partywall.control.work import Reply, Work, new_id, not_found
 from partywall.decision.principal import Kind
@@ -23,6 +24,7 @@ from partywall.wire.operations import TokenCreate
 
 LIFE_LIMIT_S: Final = 900.0
 LIVE_LIMIT: Final = 1_000
+LINEAGE_LIMIT: Final = 8
 AUDIENCE: Final = "partywall"
 ALGORITHM: Final = "EdDSA"
 _COUNT: Final = "select count(*) from control.access_token where subject = $1 and expires_at_s > $2"
@@ -31,11 +33,20 @@ _COUNT: Final = "select count(*) from control.access_token where subject = $1 an
 async def create_token(work: Work, operation: TokenCreate) -> Reply:
     """Return a token of an active subject of the caller's tenant; an agent or user gets one for itself only.
 
-    Raises: NotFound (also for anybody else's subject or session), Conflict, Malformed, LimitExceeded, Unavailable.
+    For itself (and for an admin) it is at most what the credential that asks is, and it ends when that is revoked.
+    Raises: NotFound (also for anybody else's subject or session), Conflict, Malformed, Denied, LimitExceeded,
+    Unavailable.
     """
-    if work.kind in {Kind.AGENT, Kind.USER} and operation.subject != work.principal:
+    credential = work.credential
+    if credential is None or (work.kind in {Kind.AGENT, Kind.USER} and operation.subject != work.principal):
         raise not_found("subject")
+    if len(credential.lineage) > LINEAGE_LIMIT:
+        raise LimitExceeded(f"a token of a token of a token: at most {LINEAGE_LIMIT} deep")
     subject = await lock_active_subject(work, operation.subject)
+    ends_at_s = work.now_s + min(work.settings.access_token_s, LIFE_LIMIT_S)
+    if operation.subject == work.principal or subject["kind"] == Kind.TENANT_ADMIN:
+        operation = narrow_token(operation, credential)
+        ends_at_s = min(ends_at_s, credential.expires_at_s)
     clearance = int(subject["clearance"])
     if operation.on_behalf_of is not None:
         clearance = min(clearance, await lock_delegator(work, subject["kind"], operation.on_behalf_of))
@@ -43,16 +54,19 @@ async def create_token(work: Work, operation: TokenCreate) -> Reply:
         await _use_session(work, operation.session, operation.subject)
     if await work.connection.fetchval(_COUNT, operation.subject, work.now_s) >= LIVE_LIMIT:
         raise LimitExceeded(f"at most {LIVE_LIMIT} live tokens a subject", retry_after_s=60.0)
-    claims = token_claims(work, operation, kind=subject["kind"], clearance=clearance)
+    claims = token_claims(work, operation, kind=subject["kind"], clearance=clearance, ends_at_s=ends_at_s)
     await work.connection.execute(
-        """insert into control.access_token (id, tenant, subject, session, on_behalf_of, expires_at_s)
-           values ($1, $2, $3, $4, $5, $6)""",
+        """insert into control.access_token
+               (id, tenant, subject, session, on_behalf_of, expires_at_s, scopes, ancestors)
+           values ($1, $2, $3, $4, $5, $6, $7, $8)""",
         claims["jti"],
         work.tenant,
         operation.subject,
         operation.session,
         operation.on_behalf_of,
         float(claims["exp"]),
+        claims.get("scp"),
+        list(credential.lineage),
     )
     return {
         "access_token": sign_token(claims, work.keyring.signing_key(work.now_s)),
@@ -82,16 +96,15 @@ async def _use_session(work: Work, session: str, subject: str) -> None:
         raise not_found("session")
 
 
-def token_claims(work: Work, operation: TokenCreate, *, kind: str, clearance: int) -> dict[str, Any]:
+def token_claims(work: Work, operation: TokenCreate, *, kind: str, clearance: int, ends_at_s: float) -> dict[str, Any]:
     """Return the claims. For an agent that acts for a user: sub is the user, act.sub the agent, knd agent."""
-    life_s = int(min(work.settings.access_token_s, LIFE_LIMIT_S))
     issued_at_s = int(work.now_s)
     claims: dict[str, Any] = {
         "iss": f"partywall/{work.region}",
         "aud": AUDIENCE,
         "sub": operation.subject,
         "iat": issued_at_s,
-        "exp": issued_at_s + life_s,
+        "exp": int(ends_at_s),
         "jti": new_id("tok"),
         "region": work.region,
         "ten": work.tenant,

@@ -8,10 +8,11 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
+from partywall.control.caller import Credential
 from partywall.control.keyring import Keyring
 from partywall.decision.action import PLATFORM
 from partywall.decision.principal import Kind
-from partywall.errors import Denied, LimitExceeded, NotFound
+from partywall.errors import LimitExceeded, NotFound
 from partywall.settings import IssuerSettings
 from partywall.wire.ids import ID_BYTES, TenantId, format_id
 
@@ -26,6 +27,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     """revision: of this change, 0 in operations that change nothing that workers read. now_s: Unix seconds.
 
     tenant: the caller's own (`platform` for operators), from the permit and from nowhere else.
+    credential: what the caller came with; None for the bootstrap token.
     """
 
     connection: asyncpg.Connection
@@ -37,6 +39,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     tenant: TenantId
     kind: Kind
     principal: str
+    credential: Credential | None
 
     @property
     def scope(self) -> str | None:
@@ -49,26 +52,6 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
             await self.connection.execute(
                 "update control.tenant set revision = $1 where id = $2", self.revision, tenant
             )
-
-
-async def require_caller(work: Work) -> None:
-    """Raises: Denied unless the principal is active now, of that kind and tenant: what a worker knows may lag."""
-    if work.scope is None:
-        active = await work.connection.fetchval(
-            "select true from control.subject where id = $1 and tenant is null and kind = $2 and state = 'active'",
-            work.principal,
-            work.kind,
-        )
-    else:
-        active = await work.connection.fetchval(
-            """select true from control.subject s join control.tenant t on t.id = s.tenant
-               where s.id = $1 and s.tenant = $2 and s.kind = $3 and s.state = 'active' and t.state = 'active'""",
-            work.principal,
-            work.scope,
-            work.kind,
-        )
-    if not active:
-        raise Denied("your access has ended", code="denied")
 
 
 async def require_room(work: Work, query: str, tenant: str | None, limit: int, what: str) -> None:

@@ -29,6 +29,7 @@ class SignedPermit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """audience: `<daemon>/<boot id>`. nonce: the permit id; the consumer keeps it until expiry.
 
     principal_kind, principal, tenant, action, resource, act: as decided. payload_sha256: 32 bytes.
+    credential: the key or token id that the principal came with.
     """
 
     audience: str
@@ -42,6 +43,7 @@ class SignedPermit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     payload_sha256: bytes
     issued_at_s: float
     expires_at_s: float
+    credential: str = ""
 
 
 class Verifier(Protocol):

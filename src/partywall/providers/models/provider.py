@@ -118,7 +118,7 @@ class ModelProvider:
 
     async def _stream(self, note: _Note, claims: PermitClaims, payload: bytes, label: Label) -> Effect:
         request = self._http().post(note.model.upstream + CHAT_PATH).header("content-type", "application/json")
-        pending = request.body_bytes(payload).build_streamed()
+        pending = request.body_bytes(payload).streamed_read_buffer_limit(0).build_streamed()
         try:
             response = await pending.__aenter__()
         except pyreqwest.exceptions.PyreqwestError as error:

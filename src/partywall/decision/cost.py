@@ -1,0 +1,194 @@
+"""A bound on the work of one evaluation, proved from the syntax tree: the engine itself has no time limit.
+
+Each definition gets a degree d and bits b: it takes at most elements^d x 2^b steps and its value has at most so many
+parts, where `elements` counts the values in the input. Iterating over the input raises d; iterating over the module's
+own constants, and building texts and arrays out of several others, raise b. Source: ADR-0004.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import log2
+from typing import Any, Final
+
+import msgspec
+
+from partywall.decision.syntax import Definition, Node, calls, references, walk
+
+DEGREE_LIMIT: Final = 4
+BITS_LIMIT: Final = 20.0
+GROWING: Final = frozenset({"concat", "sprintf", "array.concat", "object.union", "strings.replace_n"})
+"""Builtins whose result can be as large as all their arguments together."""
+SPLITTING: Final = frozenset({"split", "regex.find_n", "indexof_n", "regex.split"})
+"""Builtins that make many elements out of one text."""
+
+_STRUCTURAL: Final = frozenset('{}[],:"')
+_BYTES_A_STEP: Final = 1_000
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """A module's bound. degree, bits: as above. splits: texts count by their characters."""
+
+    degree: int = 0
+    bits: float = 0.0
+    splits: bool = False
+
+    def work(self, document: str) -> float:
+        """Return the bound in steps (about half a microsecond each) for an input document."""
+        if self.degree == 0:
+            return float(2**self.bits)
+        reading = 1 + len(document) / _BYTES_A_STEP
+        elements = len(document) if self.splits else document.count(",") + document.count(":") + 2
+        return float(elements**self.degree * 2**self.bits * reading)
+
+
+class _Bound(msgspec.Struct, frozen=True):
+    degree: int = 0
+    bits: float = 0.0
+
+
+def cost_of(named: Mapping[str, Sequence[Definition]], entries: Sequence[str]) -> Cost:
+    """Return the bound over all entry points. named: definitions by rule, without recursion."""
+    bounds: dict[str, _Bound] = {}
+    names = frozenset(named)
+    for name in _callees_first(named, entries):
+        each = [_definition(one, names, named, bounds) for one in named[name]]
+        bounds[name] = _Bound(max(one.degree for one in each), max(one.bits for one in each) + log2(len(each)))
+    reached = [bounds[name] for name in entries if name in bounds]
+    splits = any(call.name in SPLITTING for name in bounds for one in named[name] for call in calls(one.parts))
+    degree = max((one.degree for one in reached), default=0)
+    return Cost(degree, max((one.bits for one in reached), default=0.0) + log2(max(1, len(reached))), splits)
+
+
+def find_cycle(named: Mapping[str, Sequence[Definition]]) -> str | None:
+    """Return a rule that depends on itself, or None. regorus overflows its stack on a recursive function."""
+    names, done = frozenset(named), set[str]()
+    edges = {name: sorted(_refers(named[name], names)) for name in named}
+    for start in named:
+        trail: list[tuple[str, list[str]]] = [(start, list(edges[start]))] if start not in done else []
+        open_names = {start}
+        while trail:
+            name, rest = trail[-1]
+            if not rest:
+                done.add(name)
+                open_names.discard(name)
+                trail.pop()
+                continue
+            following = rest.pop()
+            if following in open_names:
+                return following
+            if following not in done:
+                open_names.add(following)
+                trail.append((following, list(edges[following])))
+    return None
+
+
+def reachable(named: Mapping[str, Sequence[Definition]], entries: Sequence[str]) -> set[str]:
+    """Return every rule that the entries depend on, and they themselves."""
+    return set(_callees_first(named, entries))
+
+
+def _callees_first(named: Mapping[str, Sequence[Definition]], entries: Sequence[str]) -> list[str]:
+    names, order, seen = frozenset(named), list[str](), set[str]()
+    stack = [(name, False) for name in entries if name in named]
+    while stack:
+        name, finished = stack.pop()
+        if finished:
+            order.append(name)
+        elif name not in seen:
+            seen.add(name)
+            stack.append((name, True))
+            stack.extend((one, False) for one in _refers(named[name], names) if one not in seen)
+    return order
+
+
+def _refers(each: Sequence[Definition], names: frozenset[str]) -> set[str]:
+    return set().union(*(references(one.parts, names) for one in each))
+
+
+def _definition(
+    one: Definition,
+    names: frozenset[str],
+    named: Mapping[str, Sequence[Definition]],
+    bounds: Mapping[str, _Bound],
+) -> _Bound:
+    """Return the bound of one definition: its own iterations over what it refers to, times what it calls."""
+    referred = references(one.parts, names)
+    functions = {name for name in referred if any(each.kind == "function" for each in named[name])}
+    over = [bounds[name] for name in referred - functions]
+    called = [bounds[call.name] for call in calls(one.parts) if call.name in functions]
+    base_degree = max((bound.degree for bound in over), default=0)
+    base_bits = max((bound.bits for bound in over), default=0.0)
+    call_degree = max((bound.degree for bound in called), default=0) * max(1, base_degree)
+    sites, bits = _iterations(one, named)
+    bits += _growth(one.parts) + sum(bound.bits for bound in called)
+    degree = sites * max(1, base_degree, call_degree) + call_degree
+    return _Bound(max(degree, base_degree), bits + max(1, sites) * base_bits)
+
+
+def _iterations(one: Definition, named: Mapping[str, Sequence[Definition]]) -> tuple[int, float]:
+    """Return how many collections are iterated that the input may size, and the bits of those of constant size."""
+    bound_names = one.parameters | _assigned(one)
+    sites, bits = 0, 0.0
+    for kind, node in one.nodes():
+        collection = _iterated(kind, node, bound_names)
+        constant = 1 if collection is None else _constant_size(collection, named)
+        if constant is None:
+            sites += 1
+        elif kind != "Membership":
+            bits += log2(constant)
+    return sites, bits
+
+
+def _iterated(kind: str, node: Node, bound_names: frozenset[str]) -> Node | None:
+    if kind in {"SomeIn", "Membership"}:
+        return dict(node["collection"])
+    if kind == "Every":
+        return dict(node["domain"])
+    if kind == "RefBrack" and "Var" in node["index"] and node["index"]["Var"]["value"] not in bound_names:
+        return dict(node["refr"])
+    if kind == "RefBrack" and not {"Var", "String", "RawString", "Number"} & node["index"].keys():
+        return dict(node["refr"])  # `x[[a, b]]` may bind a and b
+    return None
+
+
+def _constant_size(collection: Node, named: Mapping[str, Sequence[Definition]]) -> int | None:
+    """Return how many parts a collection of the module's own text has; None when the input may size it."""
+    if "Var" in collection and collection["Var"]["value"] in named:
+        parts: Any = [one.parts for one in named[collection["Var"]["value"]]]
+    elif collection.keys() & {"Array", "Set", "Object"}:
+        parts = collection
+    else:
+        return None
+    kinds = [kind for kind, _ in walk(parts)]
+    return None if {"Var", "Call"} & set(kinds) else len(kinds)
+
+
+def _assigned(one: Definition) -> frozenset[str]:
+    """Return the names that `:=` and `some … in` bind: an index by one of them looks up, and does not iterate."""
+    found: set[str] = set()
+    for kind, node in one.nodes():
+        if kind == "AssignExpr" and node["op"] == "ColEq":
+            found |= _variables(node["lhs"])
+        elif kind == "SomeIn":
+            found |= _variables([node["key"], node["value"]])
+    return frozenset(found - {"_"})
+
+
+def _variables(part: Any) -> set[str]:
+    return {str(node["value"]) for kind, node in walk(part) if kind == "Var"}
+
+
+def _growth(part: Any) -> float:
+    """Return the bits by which values built here can outgrow what they are built of."""
+    bits = sum(log2(max(1, _leaves(call.parameters))) for call in calls(part) if call.name in GROWING)
+    for kind, node in walk(part):
+        if kind in {"Array", "Object", "Set"}:
+            bits += log2(max(1, _leaves(node)))
+        elif (kind == "ArithExpr" and node["op"] == "Mul") or (kind == "BinExpr" and node["op"] == "Union"):
+            bits += 1.0
+    return bits
+
+
+def _leaves(part: Any) -> int:
+    return sum(kind == "Var" for kind, _ in walk(part))

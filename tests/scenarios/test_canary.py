@@ -10,20 +10,29 @@ from pathlib import Path
 import pytest
 from tests.scenarios.platform_fixture import Platform
 
+from partywall.assurance.target import Side
+
 
 class Said:
     """What was said where; each canary is unlike any other."""
 
     def __init__(self) -> None:
         self.canaries: dict[str, str] = {}
+        self.kept: dict[str, str] = {}
 
     def new(self, where: str) -> str:
         self.canaries[where] = canary = f"canary-{secrets.token_hex(16)}"
         return canary
 
-    def needles(self) -> dict[str, bytes]:
+    def stored(self, where: str) -> str:
+        """A canary that the platform is asked to keep, and has to: in the data database and nowhere else."""
+        self.kept[where] = canary = f"canary-{secrets.token_hex(16)}"
+        return canary
+
+    def needles(self, *, kept: bool = False) -> dict[str, bytes]:
         found = {}
-        for where, text in self.canaries.items():
+        for where, text in (self.canaries | (self.kept if kept else {})).items():
+            assert len(text) > 30, where
             found[where] = text.encode()
             found[f"{where}, base64"] = base64.b64encode(text.encode())[:-4]
             found[f"{where}, UTF-16"] = text.encode("utf-16-le")
@@ -43,25 +52,35 @@ def grep(root: Path, needles: dict[str, bytes]) -> list[str]:
     return hits
 
 
+def hang_up(side: Side, token: str, prompt: str) -> None:
+    """Read the beginning of a long stream and go away."""
+    body = {"model": "probe-model", "stream": True, "messages": [{"role": "user", "content": prompt}]}
+    connection = side.wire.open("POST", "/v1/chat/completions", credential=token, body=body)
+    response = connection.getresponse()
+    assert response.status == 200
+    response.read(200)
+    connection.close()
+
+
 @pytest.fixture(scope="module")
 def quarrel(own: Platform) -> Said:
     """Two tenants work, err and attack, with a canary in all that they send."""
     said = Said()
     a, b = own.two_tenants()
-    said.canaries |= {"operator's key": own.operator_key().rsplit("_", 1)[1]}
+    said.canaries |= {"operator's key": own.operator_key().split("_", 2)[2]}
     said.canaries |= {"a's secret": a.canary, "b's secret": b.canary}
     for name, side in (("a", a), ("b", b)):
-        said.canaries[f"{name}'s admin key"] = side.admin.rsplit("_", 1)[1]
-        said.canaries[f"{name}'s agent key"] = side.key.rsplit("_", 1)[1]
+        said.canaries[f"{name}'s admin key"] = side.admin.split("_", 2)[2]
+        said.canaries[f"{name}'s agent key"] = side.key.split("_", 2)[2]
         token = side.new_token(side.agent)
         said.canaries[f"{name}'s token"] = token.rsplit(".", 1)[1]
         assert side.chat(side.key, said.new(f"{name}'s prompt")).status == 200
-        assert side.chat(token, said.new(f"{name}'s streamed prompt"), stream=True).status == 200
+        hang_up(side, token, said.new(f"{name}'s streamed prompt"))
         assert side.call_tool(side.key, "echo", {"text": said.new(f"{name}'s argument")}).status == 200
         side.call_tool(side.key, "echo", {"wrong": said.new(f"{name}'s refused argument")})
         side.call_tool(side.key, said.new(f"{name}'s tool name"), {})
         side.call_tool(side.key, "echo", {"text": "x"}, **{"x-custom": said.new(f"{name}'s header")})
-        side.remember(side.key, "note", {"text": said.new(f"{name}'s memory")})
+        side.remember(side.key, "note", {"text": said.stored(f"{name}'s memory")})
         side.recall(side.key, "note", probe=said.new(f"{name}'s query"))
         side.recall(side.key, said.new(f"{name}'s key in a path"))
         side.chat(side.key, "x", model=said.new(f"{name}'s model name"))
@@ -82,6 +101,8 @@ def test_no_canary_and_no_credential_in_any_file_or_stream(own: Platform, quarre
     own.kill("gateway-0")
     own.stop()
     assert grep(own.home.path, quarrel.needles()) == []
+    everywhere = grep(own.home.path, quarrel.needles(kept=True))
+    assert [hit for hit in everywhere if not hit.startswith("postgres/data/")] == []
     printed = "".join(own.output)
     assert [what for what, needle in quarrel.canaries.items() if needle in printed] == []
 

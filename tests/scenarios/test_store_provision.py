@@ -27,7 +27,7 @@ async def test_each_role_connects_with_its_dsn_and_only_to_its_own_database(data
 
 async def test_the_gateways_role_passes_the_guard(databases: Databases):
     connection = await asyncpg.connect(databases.app)
-    assert await guard.function_sha256(connection) == guard.TENANT_FUNCTION_SHA256
+    assert await guard.view_sha256(connection) == guard.TENANT_VIEW_SHA256
     await guard.check_gateway_role(connection)
     await connection.close()
 

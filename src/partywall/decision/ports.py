@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from partywall.decision.action import ActionType, Resource
 from partywall.decision.facts import KeyFacts, TenantFacts
-from partywall.decision.labels import Label
+from partywall.decision.labels import Classification, Label
 from partywall.decision.permit import Permit
 from partywall.decision.principal import Principal
 from partywall.decision.record import Record
@@ -170,4 +170,41 @@ class Keys(Protocol):
 
     async def destroy(self, tenant: TenantId) -> None:
         """Destroy every key of the tenant. What they sealed is gone."""
+        ...
+
+
+class Remembered(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of a subject's memory. value: canonical JSON; empty in a listing."""
+
+    key: str
+    value: bytes
+    label: Label
+    updated_at_s: float
+
+
+class Memory(Protocol):
+    """One subject's memory in one tenant: a handle that names nothing else. Entries above `clearance` do not exist."""
+
+    async def get(self, key: str) -> Remembered | None:
+        """Return the entry, or None. Raises: Unavailable."""
+        ...
+
+    async def put(self, key: str, value: bytes, label: Label) -> None:
+        """Write or replace the entry with its label. Raises: LimitExceeded, Conflict, Unavailable."""
+        ...
+
+    async def delete(self, key: str) -> bool:
+        """Remove the entry and tell whether there was one. Raises: Unavailable."""
+        ...
+
+    async def list(self) -> Sequence[Remembered]:
+        """Return all entries by key, without values. Raises: Unavailable."""
+        ...
+
+
+class Memories(Protocol):
+    """Hands out memories; the permit says whose."""
+
+    def of(self, tenant: TenantId, subject: str, clearance: Classification) -> Memory:
+        """Return the handle of one subject's memory, for a reader of this clearance."""
         ...

@@ -1,14 +1,15 @@
 """What a gateway checks of its database before it serves, and refuses to serve without.
 
-Row security is void for a superuser, an owner, or BYPASSRLS; so the role is looked at, not trusted. So are the function
-that verifies the tenant token (its definition is pinned by hash), every relation the role reaches, the server's version
-and what it writes into its log. Source: attacks.md RLS-1, RLS-5, RLS-6; ADR-0005.
+Row security is void for a superuser, an owner, or BYPASSRLS; so the role is looked at, not trusted. So are the view
+that verifies the tenant token (its definition is pinned by hash), every relation the role reaches, the server's
+version and what it writes into its log. Source: attacks.md RLS-1, RLS-5, RLS-6; ADR-0005.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any, Final
 
 from partywall.errors import Unavailable
@@ -17,10 +18,13 @@ from partywall.store.cluster import QUIET
 FIXED_MINORS: Final = {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
 """Major version -> first minor with the fixes of CVE-2024-10976 and CVE-2025-8713; 18 has had them from the start."""
 
-TENANT_FUNCTION_SHA256: Final = "30c4bc7463b1ea654c7de13aa0071e3f4aac5669c916f770a1bf3f339fb22738"
-"""SHA-256 of the definition of pw.tenant() as `sql/data/0001_tenant_token.sql` makes it; see `function_sha256`."""
+TENANT_VIEW_SHA256: Final = "1e035dca74953dd50dd3e8f3751891e4df33319dcce3c6443a72c67dd322b2bf"
+"""SHA-256 of the definition of pw.tenant as `sql/data/0001_tenant_token.sql` makes it; see `view_sha256`."""
 
-_POLICY: Final = "( SELECT pw.tenant() AS tenant)"
+_POLICY: Final = re.compile(
+    r"\((tenant|'ten_[a-z2-7]{26}'::text) = \( SELECT (tenant|tenant_\d+)\.id FROM pw\.tenant( tenant_\d+)?\)\)"
+)
+"""What a policy must say, as Postgres writes it back: the row's tenant, or the leaf's, is the token's."""
 
 
 async def check_gateway_role(connection: Any) -> None:
@@ -80,9 +84,9 @@ async def check_role(connection: Any) -> None:
 
 
 async def check_token(connection: Any) -> None:
-    """Refuse a database whose token function is not the pinned one, or whose keys the role could reach."""
-    if await function_sha256(connection) != TENANT_FUNCTION_SHA256:
-        raise Unavailable("the function that verifies tenant tokens is not the pinned one", code="unsafe-database")
+    """Refuse a database whose token view is not the pinned one, or whose keys the role could reach."""
+    if await view_sha256(connection) != TENANT_VIEW_SHA256:
+        raise Unavailable("the view that verifies tenant tokens is not the pinned one", code="unsafe-database")
     if await connection.fetchval(_KEYS_REACHABLE):
         raise Unavailable("the gateway's role can reach the keys of tenant tokens", code="unsafe-database")
 
@@ -97,15 +101,20 @@ async def check_relations(connection: Any) -> None:
 async def unguarded_relations(connection: Any) -> list[str]:
     """Return the relations that the session's role reaches and that lack forced row security by the tenant token.
 
-    Catalogues are not counted; a view, materialised view or foreign table is never guarded.
+    Catalogues and pw.tenant itself (see `check_token`) are not counted; no other view is ever guarded, nor is a
+    materialised view or foreign table.
     """
-    rows = await connection.fetch(_RELATIONS, _POLICY)
-    return [row["name"] for row in rows]
+    rows = await connection.fetch(_RELATIONS)
+    return [row["name"] for row in rows if not (row["forced"] and _guards(row["policies"]))]
 
 
-async def function_sha256(connection: Any) -> str:
-    """Return the SHA-256 (hex) over all that decides what pw.tenant() does, or '' when there is none."""
-    row = await connection.fetchrow(_FUNCTION)
+def _guards(policies: list[str]) -> bool:
+    return bool(policies) and all(_POLICY.fullmatch(" ".join(text.split())) for text in policies)
+
+
+async def view_sha256(connection: Any) -> str:
+    """Return the SHA-256 (hex) over all that decides what pw.tenant answers, or '' when there is none."""
+    row = await connection.fetchrow(_VIEW)
     if row is None:
         return ""
     definition = {name: str(value) for name, value in row.items()}
@@ -134,26 +143,23 @@ where n.nspname = 'pw' and c.relname in ('token_key', 'shard')
 """
 
 _RELATIONS: Final = """
-select c.oid::regclass::text as name
+select c.oid::regclass::text as name, c.relkind in ('r', 'p') and c.relrowsecurity and c.relforcerowsecurity as forced,
+    array(
+        select expression from pg_catalog.pg_policy p, unnest(array[
+            coalesce(pg_get_expr(p.polqual, p.polrelid), case when p.polcmd <> 'a' then 'none' end),
+            pg_get_expr(p.polwithcheck, p.polrelid)]) as expression
+        where p.polrelid = c.oid and p.polpermissive and expression is not null
+    ) as policies
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where n.nspname not in ('pg_catalog', 'information_schema') and n.nspname not like 'pg\\_toast%'
-  and c.relkind in ('r', 'p', 'v', 'm', 'f')
+  and c.relkind in ('r', 'p', 'v', 'm', 'f') and not (n.nspname = 'pw' and c.relname = 'tenant')
   and (has_any_column_privilege(c.oid, 'select, insert, update, references')
        or has_table_privilege(c.oid, 'delete, truncate, trigger'))
-  and not (c.relkind in ('r', 'p') and c.relrowsecurity and c.relforcerowsecurity
-           and exists (select from pg_catalog.pg_policy p where p.polrelid = c.oid)
-           and not exists (
-               select from pg_catalog.pg_policy p where p.polrelid = c.oid and p.polpermissive and not (
-                   coalesce(position($1 in pg_get_expr(p.polqual, p.polrelid)) > 0, p.polcmd = 'a')
-                   and (p.polwithcheck is null or position($1 in pg_get_expr(p.polwithcheck, p.polrelid)) > 0))))
 order by 1
 """
 
-_FUNCTION: Final = """
-select p.prosrc as source, p.prosecdef as definer, p.provolatile as volatility, p.proparallel as parallel,
-    p.proleakproof as leakproof, p.proconfig::text as configuration, l.lanname as language,
-    pg_get_function_result(p.oid) as result, pg_get_function_arguments(p.oid) as arguments
-from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid = p.prolang
-    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-where n.nspname = 'pw' and p.proname = 'tenant' and p.pronargs = 0
+_VIEW: Final = """
+select pg_get_viewdef(c.oid) as definition, c.relkind::text as kind, c.reloptions::text as options
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where n.nspname = 'pw' and c.relname = 'tenant'
 """

@@ -16,6 +16,6 @@ revoke all on pw.memory from public;
 alter table pw.memory enable row level security;
 alter table pw.memory force row level security;
 create policy tenant on pw.memory to pw_app
-    using (tenant = (select pw.tenant()))
-    with check (tenant = (select pw.tenant()));
+    using (tenant = (select id from pw.tenant))
+    with check (tenant = (select id from pw.tenant));
 grant select, insert, update, delete on pw.memory to pw_app;

@@ -17,6 +17,7 @@ from partywall.assurance import probes
 from partywall.assurance.probe import PROBES, Finding, Leak, NotHere, Probe
 from partywall.assurance.target import SetupFailed, Target
 
+DEFAULT_URL = "http://127.0.0.1:8470"
 COLOURS = {"held": "green", "leak": "bold red", "skipped": "yellow", "broken": "red"}
 
 
@@ -68,16 +69,16 @@ def table(findings: list[Finding]) -> Table:
 
 
 @click.command(
-    epilog="Examples:\n\n  partywall probe --list\n\n  partywall probe --only MCP --only ID-3\n\n  partywall probe --json"
+    epilog="\b\nExamples:\n  partywall probe --list\n  partywall probe --only MCP --only ID-3\n  partywall probe --json"
 )
-@click.option("--url", envvar="PARTYWALL_URL", default="http://127.0.0.1:8470", show_default=True)
+@click.option("--url", envvar="PARTYWALL_URL", help="Where the platform answers; else the saved sign-in's.")
 @click.option("--key", envvar="PARTYWALL_OPERATOR_KEY", help="A platform operator's API key.")
 @click.option("--only", multiple=True, metavar="ID", help="Only probes whose id starts so; may be repeated.")
 @click.option("--list", "list_", is_flag=True, help="List the probes and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_context
 def command(
-    context: click.Context, url: str, key: str | None, only: tuple[str, ...], *, list_: bool, as_json: bool
+    context: click.Context, url: str | None, key: str | None, only: tuple[str, ...], *, list_: bool, as_json: bool
 ) -> None:
     """Attack a live deployment as two throwaway tenants, and report what held.
 
@@ -89,7 +90,7 @@ def command(
         for probe in picked:
             click.echo(f"{probe.id:10} {probe.title}  [{probe.control}]")
         return
-    key = key or _context_key(context)
+    url, key = _signed_in(context, url, key)
     if not key:
         raise click.UsageError("give an operator's key: --key, PARTYWALL_OPERATOR_KEY, or `partywall login` first")
     try:
@@ -114,7 +115,11 @@ def _tell(console: Console, finding: Finding) -> None:
     console.print(f"                    [dim]{finding.evidence} ({finding.duration_s:.1f} s)[/]")
 
 
-def _context_key(context: click.Context) -> str | None:
-    settings = context.obj if isinstance(context.obj, dict) else {}
-    key = settings.get("key")
-    return key if isinstance(key, str) else None
+def _signed_in(context: click.Context, url: str | None, key: str | None) -> tuple[str, str | None]:
+    """Return address and key: as given, else those of the saved sign-in that the command line chose."""
+    chosen = context.obj if isinstance(context.obj, dict) else {}
+    url, key = url or chosen.get("url"), key or chosen.get("key")
+    saved = chosen["saved"](chosen.get("profile")) if "saved" in chosen and not key else None
+    if saved is not None:
+        return url or saved.url, saved.key
+    return url or DEFAULT_URL, key

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from partywall.cli.credentials import CredentialsStore
 from partywall.version import __version__
 
 EXAMPLES = """\b
@@ -16,7 +17,7 @@ Examples:
   partywall login --bootstrap TOKEN                   become the platform operator
   partywall tenant create acme --admin root           a tenant, and a profile for its admin
   partywall --profile acme-root agent create scout    an agent, and its first key
-  partywall audit verify                              prove that the log is whole
+  partywall audit verify acme.jsonl                   prove that an exported log is whole
 """
 
 
@@ -62,7 +63,7 @@ def build(places: Mapping[str, tuple[str, str]]) -> click.Group:
     @click.pass_context
     def root(context: click.Context, url: str | None, key: str | None, profile: str | None) -> None:
         """Partywall: a wall between the tenants of an AI-agent platform, and the proof that it holds."""
-        context.obj = {"url": url, "key": key, "profile": profile}
+        context.obj = {"url": url, "key": key, "profile": profile, "saved": CredentialsStore().get}
 
     assert isinstance(root, click.Group)
     return root

@@ -20,7 +20,7 @@ from partywall.errors import Malformed
 from partywall.wire.strict_json import check_bounds, parse_json
 
 SCHEMA_LIMIT_BYTES: Final = 262_144
-CACHE_LIMIT: Final = 4_096
+CACHE_LIMIT: Final = 1_024
 ARGUMENT_DEPTH: Final = 32
 ARGUMENT_NODES: Final = 20_000
 STEP_LIMIT: Final = 20_000

@@ -79,6 +79,18 @@ class Shaper:
             found = unfinished.search(text) if unfinished is not None else None
             if found is not None:
                 safe = min(safe, max(found.start(), len(text) - LONGEST_MATCH[name]))
+        return self._before_matches(text, safe) if 0 < safe < len(text) else safe
+
+    def _before_matches(self, text: str, safe: int) -> int:
+        """Return the last place at or before `safe` that lies inside no match."""
+        moved = True
+        while moved:
+            moved = False
+            for name in self._detectors:
+                compiled = _COMPILED.get(name)
+                for match in compiled.finditer(text) if compiled is not None else ():
+                    if match.start() < safe < match.end():
+                        safe, moved = match.start(), True
         return safe
 
     def shape(self, text: str) -> str:

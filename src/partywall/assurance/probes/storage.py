@@ -23,7 +23,7 @@ _TABLES = """
     where c.relkind in ('r', 'p', 'm', 'f') and n.nspname not in ('pg_catalog', 'information_schema')
       and has_table_privilege(current_user, c.oid, 'select, insert, update, delete')
 """
-_REFUSED = (asyncpg.PostgresError, asyncpg.InternalClientError)  # the latter: column types it may not look up
+_REFUSED = (asyncpg.PostgresError, asyncpg.InternalClientError)  # of column types it may not look up
 
 
 def _as_gateway(attack: Callable[[Any], Awaitable[str]]) -> str:

@@ -184,10 +184,12 @@ def test_no_orphan_survives_a_killed_supervisor_and_the_next_start_is_clean(own_
 
 
 def test_stopping_in_the_middle_of_the_start_leaves_nothing(tmp_path: Path) -> None:
-    home = tmp_path / "h"
+    environment = {**os.environ, "PARTYWALL_HOME": str(tmp_path / "h")}
     words = [sys.executable, "-P", "-m", "partywall.app", "up", "--port", "0", "--no-model", "--json"]
-    for delay_s in (0.2, 0.7, 1.5):
-        with subprocess.Popen(words, env={**os.environ, "PARTYWALL_HOME": str(home)}, stdout=subprocess.DEVNULL) as up:
+    for delay_s in (0.0, 0.6, 1.3):
+        with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE) as up:
+            assert up.stdout is not None
+            up.stdout.readline()
             time.sleep(delay_s)
             processes = tree(up.pid)
             up.send_signal(signal.SIGINT)

@@ -63,13 +63,21 @@ class Shaper:
         self.only_credentials = self._detectors == ALWAYS and self.limit_bytes is None
 
     def redact(self, text: str) -> str:
-        """Return text with every match replaced by `[redacted:<detector>]`. An unknown detector redacts everything."""
+        """Return text with every match replaced by `[redacted:<detector>]`. An unknown detector redacts everything.
+
+        All detectors look at the original text, so that what one replaces is no context for another.
+        """
+        spans: list[tuple[int, int, str]] = []
         for name in self._detectors:
             compiled = _COMPILED.get(name)
             if compiled is None:  # fail closed: the policy asked for something we cannot do
                 return f"[redacted:{name}]"
-            text = compiled.sub(_card if name == "card" else f"[redacted:{name}]", text)
-        return text
+            spans.extend(
+                (match.start(), -match.end(), name)
+                for match in compiled.finditer(text)
+                if name != "card" or _is_card(match.group(0))
+            )
+        return _replace(text, sorted(spans)) if spans else text
 
     def safe_length(self, text: str) -> int:
         """Return how much of a growing text no match can reach any more; at most `hold_back` is ever held."""
@@ -143,10 +151,22 @@ def shape_json(body: bytes, shaper: Shaper) -> bytes:
     return msgspec.json.encode(map_text(msgspec.json.decode(body), change))
 
 
-def _card(match: Any) -> str:
-    digits = [int(character) for character in match.group(0) if character.isdigit()]
+def _replace(text: str, spans: list[tuple[int, int, str]]) -> str:
+    """Replace spans (start, minus end, detector), sorted; of overlapping ones all is hidden under the first's name."""
+    parts: list[str] = []
+    done = 0
+    for start, minus_end, name in spans:
+        if start >= done:
+            parts += (text[done:start], f"[redacted:{name}]")
+        done = max(done, -minus_end)
+    return "".join((*parts, text[done:]))
+
+
+def _is_card(text: str) -> bool:
+    """Luhn's check."""
+    digits = [int(character) for character in text if character.isdigit()]
     total = 0
     for index, digit in enumerate(reversed(digits)):
         doubled = digit * 2 if index % 2 else digit
         total += doubled - 9 if doubled > 9 else doubled
-    return "[redacted:card]" if total % 10 == 0 else str(match.group(0))
+    return total % 10 == 0

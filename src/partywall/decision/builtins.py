@@ -2,7 +2,7 @@
 
 Absent on purpose: whatever reads the world (http, net lookups, opa.runtime, time.now_ns, rand, uuid), whatever can grow
 its result without bound (numbers.range, replace with longer text), and whatever the two engines answer differently
-(upper, format_int, to_number of odd texts, time parsing, glob). Source: ADR-0004, tests/conformance.
+(upper, ceil, floor, object.subset, to_number of odd texts, time parsing, glob). Source: ADR-0004, tests/conformance.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from partywall.decision.syntax import Call, Node
 ALLOWED: Final = frozenset(
     {
         "abs",
-        "ceil",
         "concat",
         "contains",
         "count",
         "endswith",
-        "floor",
         "indexof",
-        "intersection",
         "lower",
         "max",
         "min",
+        "replace",
+        "set",
+        "sort",
+        "split",
     }
-    | {"is_array", "is_boolean", "is_null", "is_number", "is_object", "is_set", "is_string", "type_name"}
-    | {"replace", "round", "sort", "split", "sprintf", "startswith", "substring", "sum", "union"}
-    | {"trim", "trim_left", "trim_prefix", "trim_right", "trim_space", "trim_suffix"}
+    | {"sprintf", "startswith", "substring", "sum", "trim", "trim_left", "trim_prefix", "trim_right", "trim_space"}
+    | {"is_array", "is_boolean", "is_null", "is_number", "is_object", "is_set", "is_string", "type_name", "trim_suffix"}
     | {"array.concat", "array.reverse", "array.slice", "object.filter", "object.get", "object.keys", "object.remove"}
-    | {"object.subset", "object.union", "regex.match", "strings.any_prefix_match", "strings.any_suffix_match"}
-    | {"net.cidr_contains", "set"}
+    | {"object.union", "regex.match", "strings.any_prefix_match", "strings.any_suffix_match"}
 )
 
+_FORMAT: Final = re.compile(r"(?:[^%]|%[sdv%])*")
 _PATTERN_PIECE: Final = re.compile(
     r"""\\[.\-/\\\[\](){}*+?|^$ntrAz]|\(\?:|[()|^$.]|\[\^?\]?(?:\[:\^?[a-z]{1,8}:\]|\\[.\-/\\\[\]^ntr]|[^\\\[\]&~-]|-)*\]
       |[*+?]\??(?![*+?{])|\{[0-9]{1,3}(?:,[0-9]{0,3})?\}\??(?![*+?{])|[^\\()\[\]{}*+?|^$.]""",
@@ -48,24 +48,56 @@ def check_call(call: Call) -> tuple[str, str] | None:
     if call.name not in ALLOWED:
         return "PW106", f"{call.name} may not be called; a policy computes from its input alone"
     if call.name == "regex.match":
-        return _check_pattern(_literal(call, 0))
-    if call.name == "replace":
-        old, new = _literal(call, 1), _literal(call, 2)
-        if old is None or new is None or not old or len(new) > len(old):
-            return "PW106", "replace takes literals, and nothing longer for what it replaces"
-    return None
+        problem = _check_pattern(_literal(call, 0))
+        return None if problem is None else ("PW107", problem)
+    check = _CHECKS.get(call.name)
+    problem = check(call) if check is not None else None
+    return None if problem is None else ("PW106", problem)
 
 
-def _check_pattern(pattern: str | None) -> tuple[str, str] | None:
+def _check_replace(call: Call) -> str | None:
+    old, new = _literal(call, 1), _literal(call, 2)
+    fits = old and new is not None and len(new) <= len(old)
+    return None if fits else "replace takes literals, and nothing longer for what it replaces"
+
+
+def _check_indexof(call: Call) -> str | None:
+    return None if _literal(call, 1) else "indexof looks for a literal that is not empty"
+
+
+def _check_offsets(call: Call) -> str | None:
+    fits = all(_is_number(part) for part in call.parameters[1:])
+    return None if fits else f"{call.name} takes literal numbers"
+
+
+def _check_format(call: Call) -> str | None:
+    fits = _FORMAT.fullmatch(_literal(call, 0) or "%?")
+    return None if fits else "sprintf takes a literal format, of %s, %d and %v without widths"
+
+
+def _is_number(part: Node) -> bool:
+    return "Number" in part or ("UnaryExpr" in part and "Number" in part["UnaryExpr"]["expr"])
+
+
+def _check_pattern(pattern: str | None) -> str | None:
     if pattern is None:
-        return "PW107", "the pattern of regex.match is a literal"
+        return "the pattern of regex.match is a literal"
     position = 0
     while position < len(pattern):
         piece = _PATTERN_PIECE.match(pattern, position)
         if piece is None or not pattern.isascii() or ("--" in piece[0] and piece[0].startswith("[")):
-            return "PW107", f"write {pattern[position : position + 2]!r} another way: [0-9], [a-z], (?:…), no flags"
+            return f"write {pattern[position : position + 2]!r} another way: [0-9], [a-z], (?:…), no flags"
         position = piece.end()
     return None
+
+
+_CHECKS: Final = {
+    "replace": _check_replace,
+    "indexof": _check_indexof,
+    "substring": _check_offsets,
+    "array.slice": _check_offsets,
+    "sprintf": _check_format,
+}
 
 
 def _literal(call: Call, index: int) -> str | None:

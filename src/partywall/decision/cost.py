@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from partywall.decision.syntax import Definition, Node, calls, references, walk
+from partywall.decision.syntax import Definition, Node, bound_names, calls, references, walk
 
 DEGREE_LIMIT: Final = 4
 BITS_LIMIT: Final = 20.0
@@ -128,10 +128,10 @@ def _definition(
 
 def _iterations(one: Definition, named: Mapping[str, Sequence[Definition]]) -> tuple[int, float]:
     """Return how many collections are iterated that the input may size, and the bits of those of constant size."""
-    bound_names = one.parameters | _assigned(one)
+    bound = bound_names(one)
     sites, bits = 0, 0.0
     for kind, node in one.nodes():
-        collection = _iterated(kind, node, bound_names)
+        collection = _iterated(kind, node, bound)
         constant = 1 if collection is None else _constant_size(collection, named)
         if constant is None:
             sites += 1
@@ -140,12 +140,12 @@ def _iterations(one: Definition, named: Mapping[str, Sequence[Definition]]) -> t
     return sites, bits
 
 
-def _iterated(kind: str, node: Node, bound_names: frozenset[str]) -> Node | None:
+def _iterated(kind: str, node: Node, bound: frozenset[str]) -> Node | None:
     if kind in {"SomeIn", "Membership"}:
         return dict(node["collection"])
     if kind == "Every":
         return dict(node["domain"])
-    if kind == "RefBrack" and "Var" in node["index"] and node["index"]["Var"]["value"] not in bound_names:
+    if kind == "RefBrack" and "Var" in node["index"] and node["index"]["Var"]["value"] not in bound:
         return dict(node["refr"])
     if kind == "RefBrack" and not {"Var", "String", "RawString", "Number"} & node["index"].keys():
         return dict(node["refr"])  # `x[[a, b]]` may bind a and b
@@ -162,21 +162,6 @@ def _constant_size(collection: Node, named: Mapping[str, Sequence[Definition]]) 
         return None
     kinds = [kind for kind, _ in walk(parts)]
     return None if {"Var", "Call"} & set(kinds) else len(kinds)
-
-
-def _assigned(one: Definition) -> frozenset[str]:
-    """Return the names that `:=` and `some … in` bind: an index by one of them looks up, and does not iterate."""
-    found: set[str] = set()
-    for kind, node in one.nodes():
-        if kind == "AssignExpr" and node["op"] == "ColEq":
-            found |= _variables(node["lhs"])
-        elif kind == "SomeIn":
-            found |= _variables([node["key"], node["value"]])
-    return frozenset(found - {"_"})
-
-
-def _variables(part: Any) -> set[str]:
-    return {str(node["value"]) for kind, node in walk(part) if kind == "Var"}
 
 
 def _growth(part: Any) -> float:

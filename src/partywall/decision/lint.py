@@ -14,6 +14,7 @@
 | PW110 | recursion; more work than the bound; `with` outside tests |
 | PW111 | syntax that is not understood |
 | PW112 | it fails on a harmless input |
+| PW113 | what the engine and OPA read differently (`dialect`) |
 """
 
 from __future__ import annotations
@@ -26,16 +27,18 @@ import msgspec
 
 from partywall.decision.builtins import ALLOWED, check_call
 from partywall.decision.cost import BITS_LIMIT, DEGREE_LIMIT, Cost, cost_of, find_cycle, reachable
+from partywall.decision.dialect import dialect
+from partywall.decision.hazards import Hazards, hazards_of
 from partywall.decision.rego import EnginePanicked, PolicyFailed, RegoEngine
 from partywall.decision.scan import Finding, scan
 from partywall.decision.syntax import (
     KINDS,
     Definition,
     Node,
+    bound_names,
     calls,
     definitions,
     foreign_data,
-    is_plain,
     line_of,
     path_of,
     walk,
@@ -54,12 +57,12 @@ _SAMPLE: Final = """{"action":{"type":"tool.call"},"context":{"class":"effect","
 
 
 class Inspected(msgspec.Struct, frozen=True):
-    """What is known of a module. rules: the entry points it defines. lowers: it compares lower-cased text."""
+    """What is known of a module. rules: the entry points it defines. names: all its rules."""
 
     findings: tuple[Finding, ...]
     rules: frozenset[str] = frozenset()
     cost: Cost = Cost()
-    lowers: bool = False
+    hazards: Hazards = Hazards()
     names: tuple[str, ...] = ()
 
 
@@ -101,16 +104,15 @@ def _inspect(tree: Node) -> Inspected:
     named: dict[str, list[Definition]] = {}
     for one in every:
         named.setdefault(one.name, []).append(one)
-    findings = [*_package(tree), *_names(tree, every), *_calls(every, named), *_entries(tree, every)]
-    findings += _regular(named, every)
+    findings = [*_package(tree), *_names(tree, every), *_calls(every, named), *_entries(every)]
+    findings += [*dialect(every, named), *_regular(named, every)]
     rules = frozenset(named) & frozenset(ENTRIES)
     if findings:
         return Inspected(tuple(findings), rules)
     cost = cost_of(named, [name for name in ENTRIES if name in rules])
     if cost.degree > DEGREE_LIMIT or cost.bits > BITS_LIMIT:
         findings.append(Finding("PW110", 0, "it may take too long: iterate over fewer things at once in one rule"))
-    lowers = any(call.name == "lower" for one in every for call in calls(one.parts))
-    return Inspected(tuple(findings), rules, cost, lowers, tuple(dict.fromkeys(named)))
+    return Inspected(tuple(findings), rules, cost, hazards_of(every, named), tuple(named))
 
 
 def _package(tree: Node) -> Iterator[Finding]:
@@ -128,21 +130,8 @@ def _names(tree: Node, every: Sequence[Definition]) -> Iterator[Finding]:
         yield Finding("PW105", line, "`data` is only `data.tenant.<rule>` here; a policy sees its input alone")
     taken = _RESERVED | {name.partition(".")[0] for name in ALLOWED}
     for one in every:
-        for name in sorted({one.name, *one.parameters, *_bound(one)} & taken):
+        for name in sorted({one.name, *bound_names(one)} & taken):
             yield Finding("PW105", one.line, f"{name} is a name of the language; choose another")
-
-
-def _bound(one: Definition) -> set[str]:
-    """Return the names that a definition binds to values of its own."""
-    found: set[str] = set()
-    for kind, node in one.nodes():
-        targets: list[Any] = []
-        if kind == "AssignExpr" and node["op"] == "ColEq":
-            targets = [node["lhs"]]
-        elif kind == "SomeIn":
-            targets = [node["key"], node["value"]]
-        found |= {str(found_node["value"]) for found_kind, found_node in walk(targets) if found_kind == "Var"}
-    return found
 
 
 def _calls(every: Sequence[Definition], named: Mapping[str, Sequence[Definition]]) -> Iterator[Finding]:
@@ -166,9 +155,9 @@ def _withs(part: Any) -> Iterator[Any]:
             stack.extend(here)
 
 
-def _entries(tree: Node, every: Sequence[Definition]) -> Iterator[Finding]:
-    for rule, one in zip(tree["rules"], every, strict=True):
-        if one.name in ENTRIES and (one.kind != "set" or not is_plain(rule)):
+def _entries(every: Sequence[Definition]) -> Iterator[Finding]:
+    for one in every:
+        if one.name in ENTRIES and (one.kind != "set" or not one.plain):
             yield Finding("PW108", one.line, f"write `{one.name} contains <value> if {{ … }}`: it is a set")
 
 

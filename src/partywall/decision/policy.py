@@ -24,6 +24,7 @@ import msgspec
 from msgspec import Meta
 
 from partywall.decision.cost import Cost
+from partywall.decision.hazards import Hazards
 from partywall.decision.lint import inspect_module, validate_module
 from partywall.decision.rego import BASE_MODULE, Evaluator, PolicyFailed, RegoEngine
 from partywall.decision.scan import Finding
@@ -38,9 +39,6 @@ WORK_LIMIT: Final = 4_000_000
 
 T = TypeVar("T")
 _KEBAB: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+){0,15}", re.ASCII)
-_LOWERED_APART: Final = frozenset("\u0130\u03a3")
-"""Dotted capital I and capital sigma: one engine lowers them by simple, the other by full case mapping."""
-
 _Word = Annotated[str, Meta(max_length=64)]
 _Sentence = Annotated[str, Meta(max_length=400)]
 
@@ -95,20 +93,20 @@ class Policy:
     Invariant: a tenant module only narrows: the base's refusal stands, its own rules deny, ask or oblige.
     """
 
-    __slots__ = ("_cost", "_engine", "_lowers", "has_arguments")
+    __slots__ = ("_cost", "_engine", "_hazards", "has_arguments")
 
     def __init__(
         self, module: str | None = None, engine: Callable[[Mapping[str, str]], Evaluator] = RegoEngine
     ) -> None:
         """Raises: PolicyFailed when the module has findings."""
         rules: frozenset[str] = frozenset()
-        self._cost, self._lowers = Cost(), False
+        self._cost, self._hazards = Cost(), Hazards()
         modules = {"base.rego": BASE_MODULE}
         if module is not None:
             inspected = inspect_module(module)
             if inspected.findings:
                 raise PolicyFailed(inspected.findings[0].message)
-            rules, self._cost, self._lowers = inspected.rules, inspected.cost, inspected.lowers
+            rules, self._cost, self._hazards = inspected.rules, inspected.cost, inspected.hazards
             modules["tenant.rego"] = module
         self.has_arguments = not rules.isdisjoint(ARGUMENTS_RULES)
         modules["road.rego"] = road_module(rules)
@@ -139,8 +137,9 @@ class Policy:
     def _afford(self, document: str) -> None:
         if self._cost.work(document) > WORK_LIMIT:
             raise PolicyFailed("the input is too large for this policy")
-        if self._lowers and not document.isascii() and not _LOWERED_APART.isdisjoint(document):
-            raise PolicyFailed("the input holds letters that engines lower in different ways")
+        found = self._hazards.found_in(document)
+        if found is not None:
+            raise PolicyFailed(found)
 
 
 def road_module(rules: frozenset[str]) -> str:

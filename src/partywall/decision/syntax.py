@@ -48,10 +48,17 @@ class Definition(msgspec.Struct, frozen=True):
     line: int
     parameters: frozenset[str]
     parts: tuple[Any, ...]
+    plain: bool = True
+    has_body: bool = True
 
     def nodes(self) -> Iterator[tuple[str, Node]]:
         """Yield every (kind, node) of its head and bodies, except its own name."""
         return walk(self.parts)
+
+    @property
+    def is_partial_object(self) -> bool:
+        """Whether its name is more than one word: `limits[k] := …`, `a.b := …`."""
+        return not self.plain
 
     @property
     def is_test(self) -> bool:
@@ -111,14 +118,16 @@ def _definition(rule: Node) -> Definition:
     if "Default" in rule:
         default = rule["Default"]
         name = root_of(default["refr"]) or ""
-        return Definition(name, "default", line_of(default), frozenset(), (default["args"], default["value"]))
+        told = (default["args"], default["value"])
+        return Definition(name, "default", line_of(default), frozenset(), told, "Var" in default["refr"])
     spec = rule["Spec"]
     (form, head), *_ = spec["head"].items()
     kind = {"Set": "set", "Func": "function"}.get(form, "complete")
     parameters = head.get("args") or []
     names = frozenset(node["value"] for found, node in walk(parameters) if found == "Var")
     parts = (_computed(head["refr"]), parameters, head.get("key"), head.get("assign"), spec["bodies"])
-    return Definition(root_of(head["refr"]) or "", kind, line_of(spec), names, parts)
+    name, plain = root_of(head["refr"]) or "", "Var" in head["refr"]
+    return Definition(name, kind, line_of(spec), names, parts, plain, bool(spec["bodies"]))
 
 
 def _computed(reference: Node) -> list[Node]:
@@ -134,11 +143,20 @@ def _computed(reference: Node) -> list[Node]:
     return found
 
 
-def is_plain(rule: Node) -> bool:
-    """Tell whether a definition's name is one word."""
-    spec = rule.get("Spec")
-    reference = rule["Default"]["refr"] if spec is None else next(iter(spec["head"].values()))["refr"]
-    return "Var" in reference
+def bound_names(one: Definition) -> frozenset[str]:
+    """Return the names that parameters, `:=` and `some … in` bind to values."""
+    found: set[str] = set(one.parameters)
+    for kind, node in one.nodes():
+        if kind == "AssignExpr" and node["op"] == "ColEq":
+            found |= variables(node["lhs"])
+        elif kind == "SomeIn":
+            found |= variables([node["key"], node["value"]])
+    return frozenset(found - {"_"})
+
+
+def variables(part: Any) -> set[str]:
+    """Return the names below part."""
+    return {str(node["value"]) for kind, node in walk(part) if kind == "Var"}
 
 
 def calls(part: Any) -> Iterator[Call]:

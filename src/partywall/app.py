@@ -95,9 +95,7 @@ def service(name: str, listener_fd: int | None = None) -> Service:
 
         return issuer.serve
     if name == "ledger":
-        from partywall.ledger import writer
-
-        return writer.serve
+        return _ledger
     if name == "model":
         from partywall.providers.models import server
 
@@ -105,6 +103,13 @@ def service(name: str, listener_fd: int | None = None) -> Service:
     if name.startswith("gateway-") and listener_fd is not None:
         return _gateway(int(name.removeprefix("gateway-")), listener_fd)
     raise SystemExit(f"there is no process {name}")
+
+
+async def _ledger(home: Home, settings: Settings, log: Log, stop: asyncio.Event) -> None:
+    from partywall.keys.file import FileKeys
+    from partywall.ledger import writer
+
+    await writer.serve(home, settings, log, stop, keys=FileKeys(home.kek))
 
 
 def _gateway(index: int, listener_fd: int) -> Service:

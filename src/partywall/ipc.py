@@ -20,6 +20,7 @@ import msgspec
 
 from partywall import errors
 from partywall.errors import Bug, Malformed, PartywallError, Unavailable
+from partywall.settings import Home
 from partywall.wire.frame import FrameBuffer, encode_frame
 
 
@@ -270,3 +271,11 @@ def peer_uid(sock: socket.socket) -> int:
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _pid, uid, _gid = struct.unpack("3i", credentials)
     return int(uid)
+
+
+def callers(home: Home) -> frozenset[int]:
+    """Return the uids that may speak to a daemon: the gateway's, which owns its secrets, and the daemon's own."""
+    own = {os.geteuid()}
+    with contextlib.suppress(FileNotFoundError):
+        own.add(home.secrets("gateway").stat().st_uid)
+    return frozenset(own)

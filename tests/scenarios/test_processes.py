@@ -162,6 +162,21 @@ def test_only_who_has_to_can_reach_a_socket(used: Platform) -> None:
     assert {"control", "data"} <= reached["issuer"]
 
 
+def test_the_ledger_speaks_to_the_gateway_alone(used: Platform) -> None:
+    """The issuer may enter the sockets' folders, for the databases; its uid is turned away all the same."""
+    script = (
+        "import socket\n"
+        "sock = socket.socket(socket.AF_UNIX)\n"
+        f"sock.connect({str(used.home.ledger_socket)!r})\n"
+        "sock.settimeout(1.0)\n"
+        "try:\n    print('closed' if sock.recv(1) == b'' else 'spoke')\n"
+        "except TimeoutError:\n    print('waits for a request')\n"
+        "except ConnectionResetError:\n    print('closed')\n"
+    )
+    assert as_process(used.home, "issuer", script) == ["closed"]
+    assert as_process(used.home, "gateway", script) == ["waits for a request"]
+
+
 def test_what_lies_beside_the_home_is_out_of_sight(used: Platform) -> None:
     beside = used.home.path.parent / "beside"
     beside.write_text("the starter's own")

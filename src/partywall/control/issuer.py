@@ -31,7 +31,7 @@ from partywall.decision.action import PLATFORM
 from partywall.decision.manifest import canonical_json
 from partywall.decision.principal import Kind
 from partywall.errors import CallerFault, Malformed, PartywallError
-from partywall.ipc import Server, one_by_one
+from partywall.ipc import Server, callers, one_by_one
 from partywall.settings import Home, Settings
 from partywall.telemetry.log import Log
 from partywall.version import __version__
@@ -159,7 +159,7 @@ async def _answer_until(
     server = Server(
         home.issuer_socket,
         one_by_one(issuer.answer),
-        allowed_uids=None,
+        allowed_uids=callers(home),
         on_bug=lambda error: log.error("issuer.bug", error),
     )
     upkeep_task = asyncio.get_running_loop().create_task(upkeep)

@@ -20,10 +20,9 @@ import msgspec
 from partywall.decision.action import ActionType, parse_resource
 from partywall.decision.record import Record
 from partywall.errors import Bug, Malformed, NotFound, PartywallError, Unauthenticated, Unavailable
-from partywall.ipc import Server
-from partywall.keys.file import FileKeys
+from partywall.ipc import Server, callers
 from partywall.ledger.leaf import parse_header
-from partywall.ledger.logs import Logs
+from partywall.ledger.logs import KeyStore, Logs
 from partywall.ledger.messages import Append, Appended, LedgerRequest, Read, ReadQuery, ReadReply, Status, StatusReply
 from partywall.ledger.witness import Witness
 from partywall.settings import Home, Settings
@@ -183,16 +182,16 @@ class LedgerServer:
         return self._verifier
 
 
-async def serve(home: Home, settings: Settings, log: Log, stop: asyncio.Event) -> None:
-    """Serve until stop is set; then write everything down and sign it."""
-    logs = Logs(home.ledger, FileKeys(home.kek), reserve_bytes=settings.ledger.reserve_bytes)
+async def serve(home: Home, settings: Settings, log: Log, stop: asyncio.Event, *, keys: KeyStore) -> None:
+    """Serve until stop is set; then write everything down and sign it. keys: of the logs, for this process alone."""
+    logs = Logs(home.ledger, keys, reserve_bytes=settings.ledger.reserve_bytes)
     witness = Witness(home.ledger, home.public_keys, origin=settings.ledger.origin)
     boot = secrets.token_hex(16)
     server = LedgerServer(logs, witness, home, log, boot=boot)
     socket = Server(
         home.ledger_socket,
         server.handle,
-        allowed_uids=None,
+        allowed_uids=callers(home),
         on_bug=lambda error: log.error("ledger.bug", error),
     )
     home.ledger_socket.parent.mkdir(parents=True, exist_ok=True)

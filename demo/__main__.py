@@ -169,7 +169,7 @@ class Demonstration:
         from partywall.assurance.command import chosen, run
         from partywall.assurance.target import Target
 
-        target = Target(platform.url, platform.operator_key())
+        target = Target(platform.url, platform.operator_key(), home=platform.home)
         picked = chosen(())
         try:
             with self._report.progress("probes", len(picked)) as progress:

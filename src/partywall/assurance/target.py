@@ -10,6 +10,7 @@ from typing import Any
 
 from partywall.assurance.upstream import Upstream
 from partywall.assurance.wire import Answer, Wire
+from partywall.settings import Home, default_home
 
 
 class SetupFailed(Exception):
@@ -96,9 +97,10 @@ class Side:
 
 
 class Target:
-    """Two sides of one wall. `own`: whether the local files of the deployment can be read (database probes)."""
+    """Two sides of one wall. home: where the deployment's own files are, for the database probes; else skipped."""
 
-    def __init__(self, base_url: str, operator: str) -> None:
+    def __init__(self, base_url: str, operator: str, *, home: Home | None = None) -> None:
+        self.home = home or default_home()
         self.wire = Wire(base_url)
         self.operator = operator
         self.upstream_a, self.upstream_b = Upstream(), Upstream()

@@ -2,8 +2,48 @@
 
 from __future__ import annotations
 
+import base64
+from typing import Any
+
 from partywall.assurance.probe import expect, probe
-from partywall.assurance.target import Target
+from partywall.assurance.target import Side, Target
+from partywall.ledger.archive import PRIMITIVES, archive_lines
+from partywall.ledger.verify import verify_archive
+
+
+def _export(side: Side) -> list[bytes]:
+    def fetch(start: int) -> Any:
+        answer = side.wire.send("GET", f"/v1/audit/export?start={start}", credential=side.admin)
+        expect(answer.status == 200, f"the export answered {answer.brief()}")
+        return answer.json()
+
+    return list(archive_lines(fetch))
+
+
+@probe(
+    "AU-1", "an exported log that is edited, cut, reordered, grown or emptied no longer verifies", control="merkle log"
+)
+def tampered(target: Target) -> str:
+    a = target.a
+    for text in ("one", "two", "three"):
+        a.chat(a.key, text)
+    lines = _export(a)
+    report = verify_archive(lines, PRIMITIVES)
+    expect(report.holds and report.opened == report.leaves > 6, f"the untouched log does not hold: {report.findings}")
+    leaf = lines[3]
+    raw = base64.b64decode(leaf.split(b'"')[3])
+    edited = leaf.replace(leaf.split(b'"')[3], base64.b64encode(raw[:40] + bytes([raw[40] ^ 1]) + raw[41:]))
+    tampers = {
+        "edited": [*lines[:3], edited, *lines[4:]],
+        "deleted": [*lines[:3], *lines[4:]],
+        "inserted": [*lines[:3], lines[5], *lines[3:]],
+        "reordered": [*lines[:3], lines[4], lines[3], *lines[5:]],
+        "truncated": lines[:-2],
+        "emptied": lines[:1],
+    }
+    for name, changed in tampers.items():
+        expect(not verify_archive(changed, PRIMITIVES).holds, f"{name}, and it still verifies")
+    return f"{report.leaves} leaves hold; {len(tampers)} kinds of tampering detected"
 
 
 @probe("AU-2", "a tenant reads its own log whole, and nothing of another's", control="log per tenant")

@@ -15,10 +15,9 @@ import asyncpg
 
 from partywall.assurance.probe import NotHere, expect, probe
 from partywall.assurance.target import Target
-from partywall.settings import default_home
 
 _TABLES = """
-    select format('%I.%I', n.nspname, c.relname) as name, c.relrowsecurity and c.relforcerowsecurity as forced, c.relkind
+    select format('%I.%I', n.nspname, c.relname) as name, c.relrowsecurity and c.relforcerowsecurity as forced
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p', 'm', 'f') and n.nspname not in ('pg_catalog', 'information_schema')
       and has_table_privilege(current_user, c.oid, 'select, insert, update, delete')
@@ -26,9 +25,9 @@ _TABLES = """
 _REFUSED = (asyncpg.PostgresError, asyncpg.InternalClientError)  # of column types it may not look up
 
 
-def _as_gateway(attack: Callable[[Any], Awaitable[str]]) -> str:
+def _as_gateway(target: Target, attack: Callable[[Any], Awaitable[str]]) -> str:
     """Run an attack on a connection of the gateway's role. Raises: NotHere without the deployment's files."""
-    path = default_home().secrets("gateway") / "data.dsn"
+    path = target.home.secrets("gateway") / "data.dsn"
     try:
         dsn = path.read_text().strip()
     except OSError as error:
@@ -45,7 +44,7 @@ def _as_gateway(attack: Callable[[Any], Awaitable[str]]) -> str:
 
 
 @probe("RLS-1", "the gateway's database role cannot step around row security", control="gateway role")
-def role(_target: Target) -> str:
+def role(target: Target) -> str:
     async def attack(connection: Any) -> str:
         row = await connection.fetchrow(
             "select rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication from pg_catalog.pg_roles"
@@ -64,7 +63,7 @@ def role(_target: Target) -> str:
         expect(members == 0, "the role is a member of other roles")
         return "no superuser, no BYPASSRLS, owns nothing, member of nothing"
 
-    return _as_gateway(attack)
+    return _as_gateway(target, attack)
 
 
 @probe(
@@ -84,7 +83,7 @@ def leaves(target: Target) -> str:
             expect(not rows, f"{table['name']} gave rows without a token")
         return f"{len(tables)} reachable tables, each with forced row security, 0 rows"
 
-    return _as_gateway(attack)
+    return _as_gateway(target, attack)
 
 
 @probe("RLS-7", "no setting that hostile SQL can make opens another tenant's rows", control="tenant token")
@@ -125,7 +124,7 @@ def forged_settings(target: Target) -> str:
                 tried += 1
         return f"{tried} queries after {len(statements)} hostile statements, no row of B"
 
-    return _as_gateway(attack)
+    return _as_gateway(target, attack)
 
 
 @probe("RLS-6", "other sessions' statements and statistics cannot be read", control="quiet catalogue")
@@ -151,7 +150,7 @@ def quiet(target: Target) -> str:
             expect(not shown or query.startswith("listen"), f"{query} answered {len(shown)} rows")
         return "refused or empty"
 
-    return _as_gateway(attack)
+    return _as_gateway(target, attack)
 
 
 async def _rows(connection: Any, statement: str) -> list[Any]:

@@ -200,7 +200,7 @@ async def issuer_databases(issuer_servers):
     """The servers with both databases as empty as they were provisioned."""
     for dsn, schemas in (
         (issuer_servers.control_owner, "control, migration"),
-        (issuer_servers.data_owner, "pw, migration"),
+        (issuer_servers.data_owner, "pw, leaf, migration"),
     ):
         connection = await asyncpg.connect(dsn)
         await connection.execute(f"drop schema if exists {schemas} cascade")

@@ -117,11 +117,11 @@ def clearance_of(case: Case) -> Classification:
 
 def classification_of(resource: Resource, facts: TenantFacts | None) -> Classification | None:
     """Return how sensitive a resource is; PUBLIC where facts say nothing of its kind; None when it does not exist."""
-    if facts is None or resource.kind not in {"model", "tool"}:
+    if resource.kind not in {"model", "tool"} or (resource.kind == "model" and resource.id == "*"):
         return Classification.PUBLIC
+    if facts is None:
+        return None
     if resource.kind == "model":
-        if resource.id == "*":
-            return Classification.PUBLIC
         model = facts.models.get(resource.id)
         return None if model is None else model.classification
     server_id, _, tool = resource.id.partition("/")

@@ -39,10 +39,14 @@ _Key = tuple[
 
 
 class _Grant(msgspec.Struct, frozen=True):
-    """A remembered answer. valid_until_s: the earliest expiry of what it rests on. arguments_prefix: JSON, open."""
+    """A remembered answer, true from when it was asked until the earliest expiry of what it rests on.
+
+    arguments_prefix: JSON, left open. asks_arguments: the policy wants to see them too.
+    """
 
     verdict: Allow | Deny
-    valid_until_s: float
+    from_s: float
+    until_s: float
     arguments_prefix: str = ""
     asks_arguments: bool = False
 
@@ -126,7 +130,7 @@ class Decider:
         """Return the remembered answer, or ask. An error is not remembered."""
         key = _key(case)
         found = cell.grants.get(key)
-        if found is not None and case.now_s < found.valid_until_s:
+        if found is not None and found.from_s <= case.now_s < found.until_s:
             cell.grants.move_to_end(key)
             return found
 
@@ -135,12 +139,13 @@ class Decider:
             document, prefix = grant_inputs(case, cell.revision, held)
             answer, until_s = policy.grant(document), held.valid_until_s()
             if answer.deny is not None:
-                return _Grant(Deny(answer.deny.reason, cell.revision, answer.deny.advice), until_s)
-            return _Grant(Allow(cell.revision, answer.obligations), until_s, prefix, policy.has_arguments)
+                return _Grant(Deny(answer.deny.reason, cell.revision, answer.deny.advice), case.now_s, until_s)
+            allow = Allow(cell.revision, answer.obligations)
+            return _Grant(allow, case.now_s, until_s, prefix, policy.has_arguments)
 
         grant = self._ask(cell, ask)
         if grant is None:
-            return _Grant(_policy_error(cell.revision), case.now_s)
+            return _Grant(_policy_error(cell.revision), case.now_s, case.now_s)
         cell.grants[key] = grant
         cell.grants.move_to_end(key)
         _bound(cell.grants, GRANTS_LIMIT)

@@ -67,6 +67,13 @@ class Databases:
             self.home, self.settings, Log("test", StringIO()), own=own, uid_of=lambda _process: postgres_ids()
         )
 
+    def copy(self) -> "Databases":
+        """A stopped home once more, elsewhere: provisioning it again gives it its own addresses and keeps its data."""
+        copied = Databases(self.settings)
+        subprocess.run(["cp", "-a", str(self.home.path), str(copied.folder)], check=True)
+        asyncio.run(copied.provision())
+        return copied
+
     def start(self, instance: str) -> None:
         ids = postgres_ids()
         identity = {} if ids is None else {"user": ids[0], "group": ids[1], "extra_groups": []}
@@ -120,7 +127,7 @@ class Databases:
     def app(self) -> str:
         return self.dsn("gateway", "data")
 
-    def as_superuser(self, instance: str, sql: str) -> str:
+    def as_superuser(self, sql: str, instance: str = "data") -> str:
         """Run SQL in a running server as its superuser, which only the server's own uid may be; return psql's words."""
         ids = postgres_ids()
         identity = {} if ids is None else {"user": ids[0], "group": ids[1], "extra_groups": []}

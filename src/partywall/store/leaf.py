@@ -49,17 +49,16 @@ async def create_leaf(connection: Any, tenant: TenantId, leaf: str, shape: LeafS
         )
         if made >= LEAVES_LIMIT:
             raise Bug("this database has all the leaves it may have", code="leaves-full")
-        statements = (
-            f"create {kind} {name} ({shape.columns});"
-            f"revoke all on {name} from public;"
-            f"alter table {name} enable row level security;"
-            f"alter table {name} force row level security;"
-            f"create policy tenant on {name} to {reader}"
-            f" using ('{tenant}'::text = (select id from pw.tenant))"
-            f" with check ('{tenant}'::text = (select id from pw.tenant));"
-            f"grant {_RIGHTS} on {name} to {reader}"
-        )  # noqa: S608  # ids of a checked shape, and constants of the code
-        await connection.execute(statements)
+        guard = f"'{tenant}'::text = (select id from pw.tenant)"  # noqa: S608  # an id of a checked shape
+        for statement in (
+            f"create {kind} {name} ({shape.columns})",
+            f"revoke all on {name} from public",
+            f"alter table {name} enable row level security",
+            f"alter table {name} force row level security",
+            f"create policy tenant on {name} to {reader} using ({guard}) with check ({guard})",
+            f"grant {_RIGHTS} on {name} to {reader}",
+        ):
+            await connection.execute(statement)
     return name
 
 

@@ -7,6 +7,7 @@ them, and a mark that holds the digest of what was done is written last.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -55,11 +56,20 @@ async def provision(
     for holder in HOLDERS.values():
         _folder(home.secrets(holder), holder, own)
     files = {"control": settings.store.control_dsn_file, "data": settings.store.data_dsn_file}
-    for instance, dsn_file in files.items():
-        if dsn_file is None:
-            await _embedded(home, instance, own, spawn, log)
-        else:
-            await _external(home, instance, Path(dsn_file), own, log)
+    works = [
+        asyncio.ensure_future(
+            _embedded(home, instance, own, spawn, log)
+            if dsn_file is None
+            else _external(home, instance, Path(dsn_file), own, log)
+        )
+        for instance, dsn_file in files.items()
+    ]
+    try:
+        await asyncio.gather(*works)
+    finally:  # the other one ends too before this one's failure is told
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
 
 
 async def _embedded(home: Home, instance: str, own: Own, spawn: Spawn, log: Log) -> None:

@@ -27,6 +27,7 @@ class Case(msgspec.Struct, frozen=True):
 
     envelope: Envelope
     facts: TenantFacts | None
+    region: str
     principal: Principal
     resource: Resource
     subject: SubjectFacts | None
@@ -47,12 +48,13 @@ class Check(msgspec.Struct, frozen=True):
 def case_of(envelope: Envelope, facts: TenantFacts | None, now_s: float, *, known: bool) -> Case:
     """Return the case, its subject and user looked up in facts and nowhere else."""
     principal = envelope.principal
+    region = principal.region if facts is None else facts.region
     if facts is not None and facts.id == PLATFORM:
         facts = None
     subjects = {} if facts is None else facts.subjects
     user = None if principal.on_behalf_of is None else subjects.get(principal.on_behalf_of)
     subject = subjects.get(principal.id)
-    return Case(envelope, facts, principal, envelope.action.resource, subject, user, known, now_s)
+    return Case(envelope, facts, region, principal, envelope.action.resource, subject, user, known, now_s)
 
 
 def _of_one_tenant(case: Case) -> bool:
@@ -82,8 +84,7 @@ def _user_active(case: Case) -> bool:
 
 
 def _in_region(case: Case) -> bool:
-    here = case.principal.region if case.facts is None else case.facts.region
-    return here == case.principal.region == case.resource.region
+    return case.region == case.principal.region == case.resource.region
 
 
 def _in_scope(case: Case) -> bool:

@@ -47,7 +47,7 @@ def _live(subject: SubjectFacts | None, case: Case) -> tuple[Grant, ...]:
 def _family(resource: Resource) -> str:
     """Return the prefix that any grant of this resource has."""
     if resource.kind == "tool":
-        return f"tool/{resource.id.partition('/')[0]}/"
+        return f"tool/{resource.id.partition('/')[0]}"
     return f"{resource.kind}/"
 
 

@@ -12,6 +12,10 @@ ADMIN = {
     "operator.agent", "operator.key", "operator.policy", "operator.read", "operator.revoke", "operator.server",
     "operator.token", "grant", "audit.read",
 }  # fmt: skip
+WORK = {
+    "agent.run", "egress", "embed", "inbound", "ingest", "memory", "model.request", "query", "retrieval.search",
+    "sandbox.control", "sandbox.exec", "sandbox.file", "tool.call",
+}  # fmt: skip
 OPERATOR = (ADMIN - {"grant"}) | {"operator.tenant", "operator.model"}
 
 
@@ -62,6 +66,8 @@ def reference(envelope: Envelope, facts: TenantFacts, known: bool, now_s: float)
     if (what, resource.kind, resource.id) == ("operator.token", "subject", who.id) and not user:
         return "allow"
     holders = [one for one in (subject, user) if one is not None]
+    if what not in WORK:
+        return "deny"
     return "allow" if all(holds(one, what, resource.kind, resource.id, now_s) for one in holders) else "deny"
 
 

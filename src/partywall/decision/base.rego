@@ -105,9 +105,16 @@ own_token if {
 	input.resource.id == input.principal.id
 }
 
+# What a grant can give: work, never administration, whatever the control database may say.
+grantable := {
+	"agent.run", "egress", "embed", "inbound", "ingest", "memory", "model.request", "query", "retrieval.search",
+	"sandbox.control", "sandbox.exec", "sandbox.file", "tool.call",
+}
+
 granted if {
 	input.principal.kind in members
 	in_own_tenant
+	input.action.type in grantable
 	held(input.principal.grants)
 	delegator_holds
 }

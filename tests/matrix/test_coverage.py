@@ -1,0 +1,233 @@
+"""Nothing is beside the matrix: every door's route, provider's action and periodic job has an action type."""
+
+import ast
+import importlib
+import inspect
+import io
+import pkgutil
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.credentials import World, new
+from tests.matrix.matrix import PAIRS
+from tests.rest_door import ask
+
+import partywall
+from partywall import gateway, providers
+from partywall.decision.action import CLASSES, ActionType
+from partywall.decision.ports import Effect
+from partywall.gateway.http import HttpServer
+from partywall.gateway.mcp import McpDoor
+from partywall.gateway.openai import OpenAiDoor
+from partywall.gateway.rest import RestDoor
+from partywall.gateway.rest_routes import ROUTES
+from partywall.providers.operator.provider import OperatorProvider
+from partywall.providers.operator.table import KINDS, actions_of
+from partywall.telemetry.log import Log
+
+EXEMPT = Path(__file__).with_name("exemptions.txt")
+FIRST_EXEMPT = {"GET /healthz", "GET /readyz", "GET /.well-known/jwks.json", "POST /v1/bootstrap"}
+
+MCP_HEADERS = ((b"accept", b"application/json, text/event-stream"), (b"mcp-protocol-version", b"2025-11-25"))
+LISTED = {"tools": []}
+CALLED = {"content": [], "isError": False}
+IDS = {"tenant": new("ten"), "subject": new("agt"), "key": "k"}
+BODIES = {
+    "tenant.create": {"slug": "a"}, "admin.create": {"slug": "a"}, "operator-key.create": {"slug": "a"},
+    "model.create": {"slug": "a", "upstream": "http://127.0.0.1", "upstream_model": "m"},
+    "subject.create": {"slug": "a", "kind": "agent"}, "grants.set": {"grants": []},
+    "key.create": {"subject": new("agt")}, "token.create": {"subject": new("agt")},
+    "revoke": {"credential": new("key")}, "policy.activate": {"module": ""}, "policy.rollback": {"revision": "x"},
+    "server.register": {"slug": "a", "url": "http://127.0.0.1", "tools": []}, "put": {"value": 1},
+}  # fmt: skip
+
+
+def rpc(method, **params):
+    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+
+
+def body_of(route):
+    operation = getattr(route, "operation", None)
+    tag = getattr(route, "verb", None) if operation is None else operation.__struct_config__.tag
+    return BODIES.get(tag)
+
+
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+SAMPLES = [
+    *((RestDoor, route.method, route.pattern.format(**IDS), body_of(route), route.action) for route in ROUTES),
+    (OpenAiDoor, "POST", "/v1/chat/completions", CHAT, ActionType.MODEL_REQUEST),
+    (OpenAiDoor, "GET", "/v1/models", None, ActionType.MODEL_LIST),
+    (McpDoor, "POST", "/mcp/mail", rpc("tools/list"), ActionType.TOOL_LIST),
+    (McpDoor, "POST", "/mcp/mail", rpc("tools/call", name="send", arguments={}), ActionType.TOOL_CALL),
+    (
+        McpDoor, "POST", "/mcp/mail",
+        rpc("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "x", "version": "1"}),
+        ActionType.TOOL_LIST,
+    ),
+]  # fmt: skip
+"""One request for each thing that a door can be asked, and the action that it must put on the road."""
+
+
+class Road:
+    """Takes every call and remembers it."""
+
+    def __init__(self):
+        self.calls = []
+
+    async def submit(self, _principal, call):
+        self.calls.append(call)
+        return Effect(body=msgspec.json.encode(CALLED if call.action is ActionType.TOOL_CALL else LISTED))
+
+
+class Front:
+    def __init__(self):
+        self.world, self.road = World(), Road()
+        self.credential = self.world.new_key()[1]
+        clock = lambda: self.world.now  # noqa: E731
+        doors = [
+            OpenAiDoor(self.road, self.world.door),
+            McpDoor(self.road, self.world.door),
+            RestDoor(self.road, self.world.door, self.world.facts, region="local", clock=clock),
+        ]
+        self.doors = {type(door): door for door in doors}
+        self.app = HttpServer(
+            doors, log=Log("gateway", io.StringIO()), body_limit_bytes=65_536, concurrent_limit=8, health=self.health
+        )
+
+    async def health(self):
+        return True, b"{}"
+
+    async def ask(self, method, path, body, credential):
+        headers = [*MCP_HEADERS, (b"content-type", b"application/json")]
+        if credential is not None:
+            headers.append((b"authorization", f"Bearer {credential}".encode()))
+        data = b"" if body is None else msgspec.json.encode(body)
+        return await ask(self.app, method, path, headers=headers, body=data)
+
+
+@pytest.fixture
+def front():
+    return Front()
+
+
+def classes(package):
+    """Every class that a module of a package defines itself."""
+    for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        module = importlib.import_module(info.name)
+        for _name, found in inspect.getmembers(module, inspect.isclass):
+            if found.__module__ == module.__name__:
+                yield found
+
+
+# --- doors ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_door_is_sampled(front):
+    doors = {found for found in classes(gateway) if hasattr(found, "prefixes") and found.__name__ != "Door"}
+    assert doors == {sample[0] for sample in SAMPLES} == set(front.doors)
+    for door in doors:
+        unsampled = {
+            prefix for prefix in front.doors[door].prefixes
+            if not any(path.startswith(prefix) for sampled, _m, path, _b, _a in SAMPLES if sampled is door)
+        }  # fmt: skip
+        assert unsampled <= {"/.well-known/jwks.json", "/v1/bootstrap"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "action"),
+    [sample[1:] for sample in SAMPLES],
+    ids=[f"{sample[1]}-{sample[4]}-{number}" for number, sample in enumerate(SAMPLES)],
+)
+async def test_every_route_puts_its_action_on_the_road(front, method, path, body, action):
+    answer = await front.ask(method, path, body, front.credential)
+    assert answer.status == 200, answer.body
+    assert [call.action for call in front.road.calls] == [action]
+    assert (action, front.road.calls[0].kind) in PAIRS
+
+
+@pytest.mark.parametrize(("method", "path", "body"), [sample[1:4] for sample in SAMPLES], ids=range(len(SAMPLES)))
+async def test_every_route_wants_a_credential(front, method, path, body):
+    for credential in (None, "x"):
+        assert (await front.ask(method, path, body, credential)).status == 401
+    assert front.road.calls == []
+
+
+async def test_what_wants_none_is_listed_and_the_list_only_shrinks(front):
+    listed = {line for line in EXEMPT.read_text().splitlines() if line and not line.startswith("#")}
+    assert listed <= FIRST_EXEMPT
+    open_paths = set()
+    for path in {"/healthz", "/readyz", *(prefix for door in front.doors.values() for prefix in door.prefixes)}:
+        for method in ("GET", "POST", "PUT", "DELETE"):
+            body = {"token": "x"} if method == "POST" else None
+            if (await front.ask(method, path, body, None)).status == 200:
+                open_paths.add(f"{method} {path}")
+    health = {f"{method} {path}" for method in ("POST", "PUT", "DELETE") for path in ("/healthz", "/readyz")}
+    assert open_paths - health == listed  # the health paths answer any method alike
+
+
+async def test_even_the_first_key_takes_the_road(front):
+    await front.ask("POST", "/v1/bootstrap", {"token": "x"}, None)
+    [call] = front.road.calls
+    assert (call.action, call.kind) in PAIRS
+
+
+# --- providers --------------------------------------------------------------------------------------------------------
+
+
+def test_every_providers_actions_are_in_the_matrix():
+    found = set()
+    for provider in classes(providers):
+        if not (hasattr(provider, "prepare") and hasattr(provider, "perform")):
+            continue
+        if provider is OperatorProvider:
+            found |= {(action, kind) for kind in KINDS for action in actions_of(kind)}
+        else:
+            found |= {(action, provider.kind) for action in provider.actions}
+    assert len(found) >= 20
+    assert found <= set(PAIRS)
+    assert all(action in CLASSES for action, _kind in found)
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+JOBS = {
+    "ledger/writer.py:_sweep": ActionType.SYSTEM_SWEEP,
+    "ledger/writer.py:_checkpoint": ActionType.SYSTEM_CHECKPOINT,
+    "control/upkeep.py:tend": ActionType.SYSTEM_ROTATE,
+}
+"""What runs by itself, with its action."""
+WAITS = {
+    "control/upkeep.py:until_prepared": "waits for its databases before it serves",
+    "gateway/worker.py:_start": "waits for the issuer before it serves",
+    "gateway/enrolment.py:_renew_forever": "renews this worker's own right",
+    "store/directory.py:_poll_forever": "reads the facts that every decision needs",
+    "ledger/writer.py:_every": "runs the jobs above",
+}
+"""Loops with a pause that change nothing of anybody's. This list may only get shorter, too."""
+PROCESSES = ("control", "gateway", "ledger", "store", "keys", "providers")
+
+
+def test_every_periodic_job_has_an_action():
+    found = set()
+    root = Path(partywall.__file__).parent
+    for process in PROCESSES:
+        for path in sorted((root / process).rglob("*.py")):
+            found |= {f"{path.relative_to(root)}:{name}" for name in periodic(ast.parse(path.read_text()))}
+    assert found == set(JOBS) | set(WAITS)
+    assert len(WAITS) <= 5
+
+
+def periodic(tree):
+    """Names of functions that loop with a pause, and of those handed to `_every`."""
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.AsyncFunctionDef | ast.FunctionDef):
+            continue
+        for node in ast.walk(function):
+            loop = (
+                ast.unparse(node).replace("sleep(0)", "") if isinstance(node, ast.While) else ""
+            )  # a pause of 0 is none
+            if "sleep(" in loop or "wait_for(stop" in loop:
+                yield function.name
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "_every":
+                yield ast.unparse(node.args[1]).removeprefix("lambda: ").partition("(")[0]

@@ -238,6 +238,23 @@ def test_an_agent_is_no_admin(acme, method, path, body):
     assert acme.agent.refused(method, path.format(agent=acme.agent_id), body)[0] in {403, 404}
 
 
+def test_an_agent_keeps_its_own_memory_and_reads_no_other(acme):
+    grants = [{"action": "memory", "resource": "memory/self"}]
+    acme.admin.must("PUT", f"/v1/subjects/{acme.agent_id}/grants", {"grants": grants})
+    value = {"seen": [1, "two", None]}
+    put = acme.agent.must("PUT", "/v1/memory/diary:1", {"value": value, "classification": 0})
+    assert put["key"] == "diary:1"
+    assert acme.agent.must("GET", "/v1/memory/diary:1")["value"] == value
+    assert acme.agent.must("GET", f"/v1/memory/diary:1?owner={acme.agent_id}")["value"] == value
+    assert [entry["key"] for entry in acme.agent.must("GET", "/v1/memory")["entries"]] == ["diary:1"]
+    assert acme.admin.refused("GET", f"/v1/memory/diary:1?owner={acme.agent_id}")[0] in {403, 404}
+    assert acme.agent.refused("GET", f"/v1/memory/diary:1?owner={acme.admin_id}")[0] in {403, 404}
+    for key in ("..", "%2e%2e", "a%20b", "x" * 200, "%00"):
+        assert acme.agent.refused("GET", f"/v1/memory/{key}")[0] in {400, 404}
+    assert acme.agent.must("DELETE", "/v1/memory/diary:1")["deleted"] is True
+    assert acme.agent.refused("GET", "/v1/memory/diary:1")[0] == 404
+
+
 # --- the neighbour ----------------------------------------------------------------------------------------------------
 
 

@@ -87,9 +87,9 @@ class MemoryRoute(msgspec.Struct, frozen=True):
         refuse_unknown(asked.query, ("owner",))
         payload: dict[str, Any] = {"operation": self.verb, **asked.path}
         if self.verb == "put":
-            if asked.body is None or set(asked.body) != {"value"}:
-                raise Malformed('the body is {"value": …}', code="bad-request")
-            payload["value"] = asked.body["value"]
+            if asked.body is None or not {"value"} <= set(asked.body) <= {"value", "classification"}:
+                raise Malformed('the body is {"value": …, "classification": 0 to 3}', code="bad-request")
+            payload |= asked.body
         elif asked.body is not None:
             raise Malformed("this request takes no body", code="bad-request")
         return Call(

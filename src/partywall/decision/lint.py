@@ -40,6 +40,7 @@ from partywall.decision.syntax import (
     definitions,
     foreign_data,
     line_of,
+    parse,
     path_of,
     walk,
 )
@@ -83,7 +84,7 @@ def inspect_module(text: str) -> Inspected:
     if refused is not None:
         return Inspected((refused,))
     try:
-        tree = _parse(text)
+        tree = parse(text)
     except (PolicyFailed, EnginePanicked) as error:
         return Inspected((_located(str(error)),))
     except (msgspec.DecodeError, RecursionError):
@@ -92,11 +93,6 @@ def inspect_module(text: str) -> Inspected:
     if strange is not None:
         return Inspected((Finding("PW111", line_of(strange[1]), f"{strange[0]} is not understood here"),))
     return _inspect(tree)
-
-
-def _parse(text: str) -> Node:
-    trees: list[dict[str, Any]] = msgspec.json.decode(RegoEngine({"tenant.rego": text}).syntax())
-    return dict(trees[0]["ast"])
 
 
 def _inspect(tree: Node) -> Inspected:

@@ -41,10 +41,11 @@ class RegoEngine:
 
     __slots__ = ("_engine",)
 
-    def __init__(self, modules: Mapping[str, str]) -> None:
+    def __init__(self, modules: Mapping[str, str], *, coverage: bool = False) -> None:
         """modules: file name -> text, trusted or checked by `lint` before. Raises: PolicyFailed."""
         try:
             self._engine = Engine()
+            self._engine.set_enable_coverage(coverage)
             self._engine.set_policy_length_config(max_col=_MAX_COLUMNS, max_file_bytes=_MAX_BYTES, max_lines=_MAX_LINES)
             for name, text in modules.items():
                 self._engine.add_policy(name, text)
@@ -61,6 +62,14 @@ class RegoEngine:
         if value == '"<undefined>"':
             raise PolicyFailed(f"{rule} is undefined")
         return value
+
+    def coverage(self) -> str:
+        """Return which lines evaluations so far have reached, as JSON text. Raises: PolicyFailed."""
+        try:
+            report: str = self._engine.get_coverage_report_as_json()
+        except BaseException as error:
+            raise _failed(error) from None
+        return report
 
     def syntax(self) -> str:
         """Return the syntax trees of all modules as JSON text. Raises: PolicyFailed."""

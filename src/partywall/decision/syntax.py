@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from partywall.decision.rego import RegoEngine
+
 Node = dict[str, Any]
 
 EXPRESSIONS: Final = frozenset(
@@ -64,6 +66,12 @@ class Definition(msgspec.Struct, frozen=True):
     def is_test(self) -> bool:
         """Whether only `partywall policy test` ever evaluates it."""
         return self.name.startswith("test_")
+
+
+def parse(text: str) -> Node:
+    """Return the tree of a module that `scan` has passed. Raises: PolicyFailed, EnginePanicked; DecodeError, deep."""
+    trees: list[dict[str, Any]] = msgspec.json.decode(RegoEngine({"tenant.rego": text}).syntax())
+    return dict(trees[0]["ast"])
 
 
 def walk(part: Any) -> Iterator[tuple[str, Node]]:

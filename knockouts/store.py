@@ -21,15 +21,15 @@ create or replace view pw.tenant with (security_barrier) as
     select case when {time} then substr(current_setting('pw.token', true), 75, 30) end as id
     from pw.token_key k
     where k.kid = substr(current_setting('pw.token', true), 105) and k.not_after > now()
-        and encode(sha256(k.outer_pad || sha256({start} || convert_to(
-                concat(substr(current_setting('pw.token', true), 65), '/', {pid}), 'UTF8'))), 'hex')
+        and encode(sha256(k.outer_pad || sha256({start} || {pid}
+                || convert_to(substr(current_setting('pw.token', true), 65), 'UTF8'))), 'hex')
             = substr(current_setting('pw.token', true), 1, 64);
 """
 _TIME: Final = (
     "abs(substr(current_setting('pw.token', true), 65, 10)::bigint - 15 - date_part('epoch', clock_timestamp())) <= 15"
 )
 _START: Final = "k.inner_start"
-_PID: Final = "pg_backend_pid()"
+_PID: Final = "int4send(pg_backend_pid())"
 
 
 class Knockout(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ KNOCKOUTS: Final[dict[str, Knockout]] = {
         " select substr(current_setting('pw.token', true), 75, 30) as id",
     ),
     "unbound-to-the-backend": Knockout(
-        caught_by="replayed_token", sql=_VIEW.format(time=_TIME, start=_START, pid="'any'")
+        caught_by="replayed_token", sql=_VIEW.format(time=_TIME, start=_START, pid="''::bytea")
     ),
     "without-expiry": Knockout(caught_by="expired_token", sql=_VIEW.format(time="true", start=_START, pid=_PID)),
     "unbound-to-the-shard": Knockout(

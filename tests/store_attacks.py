@@ -73,8 +73,9 @@ class Neighbours:
         """A token as the gateway mints it for the hostile connection, with parts changed."""
         given = {"key": self.key.key, "shard": self.shard, "pid": self.pid, "expires": int(time.time()) + 20, **changed}
         body = f"{given['expires']:010d}{tenant}{self.key.id}"
-        message = f"{given['shard']}{body}/{given['pid']}"
-        return hmac.digest(given["key"], message.encode(), "sha256").hex() + body
+        pid = b"" if given["pid"] is None else given["pid"].to_bytes(4, "big")
+        message = given["shard"].encode() + pid + body.encode()
+        return hmac.digest(given["key"], message, "sha256").hex() + body
 
     async def sees(self, token: str) -> str:
         """All that the hostile session reads once it has set this token."""
@@ -157,7 +158,7 @@ async def replayed_token(n: Neighbours) -> str:
     captured = mint(n.key.id, n.key.key, n.b, n.shard, pid, int(time.time()) + 20)
     await other.fetchval("select set_config('pw.token', $1, false)", captured)
     works_there = await tried(other, *n.reads)
-    unbound = n.token(n.b, pid="any")  # what a mint that binds to no backend would have made
+    unbound = n.token(n.b, pid=None)  # what a mint that binds to no backend would have made
     got = [await n.sees(captured), await n.sees(unbound)]
     await other.close()
     assert n.canary in works_there or n.canary in got[1]
@@ -180,7 +181,7 @@ async def stolen_key(n: Neighbours) -> str:
     with contextlib.suppress(asyncpg.PostgresError):
         for row in await n.hostile.fetch("select kid, inner_start, outer_pad from pw.token_key"):
             body = f"{int(time.time()) + 20:010d}{n.b}{row['kid']}"
-            inner = hashlib.sha256(row["inner_start"] + f"{body}/{n.pid}".encode()).digest()
+            inner = hashlib.sha256(row["inner_start"] + n.pid.to_bytes(4, "big") + body.encode()).digest()
             got.append(await n.sees(hashlib.sha256(row["outer_pad"] + inner).hexdigest() + body))
     got.append(await tried(n.hostile, "select * from pw.token_key", "select * from pw.shard", "table pw.token_key",
                            "select most_common_vals::text from pg_stats where tablename = 'token_key'"))  # fmt: skip

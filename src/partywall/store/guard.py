@@ -18,7 +18,7 @@ from partywall.store.cluster import QUIET
 FIXED_MINORS: Final = {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
 """Major version -> first minor with the fixes of CVE-2024-10976 and CVE-2025-8713; 18 has had them from the start."""
 
-TENANT_VIEW_SHA256: Final = "1e035dca74953dd50dd3e8f3751891e4df33319dcce3c6443a72c67dd322b2bf"
+TENANT_VIEW_SHA256: Final = "e137531e73489c3b0c5014bf07f1741d4fe33fef5eb52cf7103ad5219a4ffd57"
 """SHA-256 of the definition of pw.tenant as `sql/data/0001_tenant_token.sql` makes it; see `view_sha256`."""
 
 _POLICY: Final = re.compile(

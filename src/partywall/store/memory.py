@@ -22,7 +22,7 @@ GET: Final = """
 select key, value, classification, trust, extract(epoch from updated_at)::float8 as updated_at_s from pw.memory
 where subject = $1 and key = $2 and classification <= $3
 """
-_LIST: Final = """
+LIST: Final = """
 select key, ''::bytea as value, classification, trust, extract(epoch from updated_at)::float8 as updated_at_s
 from pw.memory where subject = $1 and classification <= $2 order by key collate "C" limit 2000
 """
@@ -88,7 +88,7 @@ class StoredMemory:
     async def list(self) -> Sequence[Remembered]:
         """Return all entries by key, without values."""
         async with self._pool.tenant(self._tenant) as connection:
-            rows = await connection.fetch(_LIST, self._subject, self._clearance)
+            rows = await connection.fetch(LIST, self._subject, self._clearance)
         return [self._entry(row) for row in rows]
 
     def _entry(self, row: Any) -> Remembered:

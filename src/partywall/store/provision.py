@@ -45,7 +45,8 @@ async def provision(
     """Set up both databases, or check that they are. Idempotent.
 
     own: gives a path to the uid of a process (`postgres-control`, `postgres-data`, `issuer`, `gateway`).
-    spawn_prefix, uid_of: how programs of a process are run as its user (see `cluster.Spawn`).
+    spawn_prefix, uid_of: how programs of a process are run as its user (see `cluster.Spawn`; uid_of needs
+    the standard event loop, uvloop cannot change a child's user).
     Raises: Unavailable with what to do.
     """
     spawn = Spawn(

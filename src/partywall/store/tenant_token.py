@@ -1,8 +1,8 @@
 """The tenant token: what tells the data database for whom a statement runs, and which it verifies by itself.
 
 A token is text of a fixed layout: 64 hex digits of HMAC-SHA-256, 10 decimal digits of expiry (Unix seconds), the
-tenant's id (30 characters), the key id. The digest covers the shard's id, everything after itself, and the backend's
-process id (the first and the last are not carried: both sides know them); so a token is worth something on one
+tenant's id (30 characters), the key id. The digest covers the shard's id, the backend's process id (4 bytes), neither
+of which is carried since both sides know them, and everything after itself; so a token is worth something on one
 connection, for some seconds.
 Anything wrong is no tenant, and no rows. Source: ADR-0005, `sql/data/0001_tenant_token.sql`.
 """
@@ -46,7 +46,8 @@ def mint(  # noqa: PLR0917  # what is signed
     if not _TENANT.fullmatch(tenant) or not _KEY_ID.fullmatch(key_id):
         raise Bug("a tenant token for something that is no tenant")
     body = f"{expires_at_s:010d}{tenant}{key_id}"
-    digest = hmac.digest(key, f"{shard}{body}/{backend_pid}".encode(), "sha256")
+    message = shard.encode() + backend_pid.to_bytes(4, "big") + body.encode()
+    digest = hmac.digest(key, message, "sha256")
     return digest.hex() + body
 
 

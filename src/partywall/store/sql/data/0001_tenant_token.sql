@@ -39,8 +39,8 @@ create view pw.tenant with (security_barrier) as
     from pw.token_key k
     where k.kid = substr(current_setting('pw.token', true), 105)
         and k.not_after > now()
-        and encode(sha256(k.outer_pad || sha256(k.inner_start || convert_to(
-                concat(substr(current_setting('pw.token', true), 65), '/', pg_backend_pid()), 'UTF8'))), 'hex')
+        and encode(sha256(k.outer_pad || sha256(k.inner_start || int4send(pg_backend_pid())
+                || convert_to(substr(current_setting('pw.token', true), 65), 'UTF8'))), 'hex')
             = substr(current_setting('pw.token', true), 1, 64);
 revoke all on pw.tenant from public;
 grant select on pw.tenant to pw_app;

@@ -162,7 +162,7 @@ def _bounded(value: Any, depth: int) -> None:
             value.encode()
         except UnicodeEncodeError:
             raise Malformed("text that is no UTF-8", code="bad-request") from None
-    elif isinstance(value, float) and value - value != 0:
+    elif (isinstance(value, float) and value - value != 0) or (isinstance(value, int) and abs(value) >= 2**63):
         raise Malformed("a number that is no JSON", code="bad-request")
 
 

@@ -47,7 +47,7 @@ def files(*folders: Path) -> list[Path]:
 def private_keys(home: Home) -> dict[str, bytes]:
     """The issuer's token and permit keys, the ledger's checkpoint and key-encryption keys, the owners' passwords."""
     keys = [path for path in files(home.issuer) if path.suffix == ".key"]
-    keys += [path for path in files(home.ledger) if path.suffix == ".key" or home.kek in path.parents]
+    keys += [home.ledger / "checkpoint-key", *files(home.kek)]
     return needles([*keys, *files(home.secrets("issuer"))])
 
 
@@ -88,8 +88,9 @@ def used(platform: Platform) -> Platform:
 
 def test_memory_holds_no_signing_key_no_owner_password_no_ledger_key(used: Platform) -> None:
     wanted = private_keys(used.home)
-    for folder in (used.home.issuer, used.home.kek, used.home.secrets("issuer")):
-        assert any(name.startswith(str(folder)) for name in wanted), folder
+    names = {Path(name).name for name in wanted}
+    assert {"permit.key", "checkpoint-key", "kek", "control.dsn", "data.dsn"} <= names
+    assert any(name.startswith("token-") for name in names)
     assert in_memory(pid(used, "gateway-0"), wanted) == set()
 
 
@@ -100,6 +101,8 @@ def test_the_search_finds_what_is_there(used: Platform) -> None:
     assert in_memory(pid(used, "gateway-0"), own) == set(own)
     issuer = {name: needle for name, needle in private_keys(home).items() if name.startswith(str(home.issuer))}
     assert in_memory(pid(used, "issuer"), issuer)
+    checkpoint_key = needles([home.ledger / "checkpoint-key"])
+    assert in_memory(pid(used, "ledger"), checkpoint_key) == set(checkpoint_key)
 
 
 def test_the_environment_is_seven_fixed_variables(used: Platform) -> None:

@@ -26,6 +26,9 @@ PRUNE_S: Final = 60.0
 _POLL: Final = "select n, pg_postmaster_start_time() as started from control.revision"
 
 
+CHANNEL: Final = "partywall_revision"
+
+
 class ControlDirectory:
     """Implements `decision.ports.Directory`. dsn: the `pw_directory` role's. region: only its tenants are loaded.
 
@@ -62,6 +65,7 @@ class ControlDirectory:
         self._out_of_reach = False
         self._task: asyncio.Task[None] | None = None
         self._asking = asyncio.Lock()
+        self._told = asyncio.Event()
 
     async def start(self) -> None:
         """Load everything once and go on polling. When the database is out of reach: return, stay empty, retry."""
@@ -118,7 +122,9 @@ class ControlDirectory:
 
     async def _poll_forever(self) -> None:
         while True:
-            await asyncio.sleep(self._poll_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), self._poll_s)
+            self._told.clear()
             await self.refresh()
             self._prune()
 
@@ -157,7 +163,7 @@ class ControlDirectory:
         return changes, full
 
     async def _connect(self) -> asyncpg.Connection:
-        return await asyncpg.connect(
+        connection = await asyncpg.connect(
             self._dsn,
             timeout=STATEMENT_TIMEOUT_S,
             command_timeout=STATEMENT_TIMEOUT_S,
@@ -167,6 +173,9 @@ class ControlDirectory:
                 "default_transaction_read_only": "on",
             },
         )
+        # Told at once of a change (0003_notify.sql); a proxy that swallows notifications costs a poll's second.
+        await connection.add_listener(CHANNEL, lambda *_: self._told.set())
+        return connection
 
     def _apply(self, changes: Changes, *, full: bool) -> None:
         if full:

@@ -18,7 +18,7 @@ from partywall.store.cluster import QUIET
 FIXED_MINORS: Final = {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
 """Major version -> first minor with the fixes of CVE-2024-10976 and CVE-2025-8713; 18 has had them from the start."""
 
-TENANT_VIEW_SHA256: Final = "e137531e73489c3b0c5014bf07f1741d4fe33fef5eb52cf7103ad5219a4ffd57"
+TENANT_VIEW_SHA256: Final = "cb955037f8388ec79fe8dee09c05ff5ed2c603a92e04a2f358e0202e1d0dc792"
 """SHA-256 of the definition of pw.tenant as `sql/data/0001_tenant_token.sql` makes it; see `view_sha256`."""
 
 _POLICY: Final = re.compile(
@@ -117,7 +117,8 @@ async def view_sha256(connection: Any) -> str:
     row = await connection.fetchrow(_VIEW)
     if row is None:
         return ""
-    definition = {name: str(value) for name, value in row.items()}
+    # Postgres writes a single relation's columns with its alias before 16, and without since.
+    definition = {name: " ".join(str(value).replace("(k.", "(").split()) for name, value in row.items()}
     return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
 
 

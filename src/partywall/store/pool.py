@@ -30,6 +30,7 @@ _UNDO: Final = "rollback; reset all; close all; unlisten *"
 
 _ENDED: Final = (
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what the driver makes of a server that dies between two messages
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,

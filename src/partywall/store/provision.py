@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from partywall.errors import Unavailable
 from partywall.settings import Home, Settings
 from partywall.store import cluster, external
 from partywall.store.cluster import ROLES, Own, Spawn, process_name
@@ -57,14 +58,18 @@ async def provision(
     for holder in HOLDERS.values():
         _folder(home.secrets(holder), holder, own)
     files = {"control": settings.store.control_dsn_file, "data": settings.store.data_dsn_file}
-    works = [
-        asyncio.ensure_future(
-            _embedded(home, instance, own, spawn, log)
-            if dsn_file is None
-            else _external(home, instance, Path(dsn_file), own, log)
-        )
-        for instance, dsn_file in files.items()
-    ]
+
+    async def one(instance: str, dsn_file: str | None) -> None:
+        try:
+            if dsn_file is None:
+                await _embedded(home, instance, own, spawn, log)
+            else:
+                await _external(home, instance, Path(dsn_file), own, log)
+        except Unavailable as error:
+            log.error("database.setup-failed", instance=instance, code=error.code, reason=error.private or error.public)
+            raise
+
+    works = [asyncio.ensure_future(one(instance, dsn_file)) for instance, dsn_file in files.items()]
     try:
         await asyncio.gather(*works)
     finally:  # the other one ends too before this one's failure is told

@@ -188,29 +188,41 @@ class Client(asyncio.Protocol):
         self._timeout_s = timeout_s
         self._frames = FrameBuffer()
         self._transport: asyncio.Transport | None = None
-        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._waiting: dict[int, tuple[asyncio.Future[bytes], asyncio.TimerHandle]] = {}
         self._out: list[bytes] = []
         self._sequence = 0
         self._connecting: asyncio.Lock = asyncio.Lock()
 
     async def call(self, body: bytes, *, timeout_s: float | None = None) -> bytes:
         """Return the reply to body. Raises: the peer's typed error, or Unavailable."""
+        await self.connect()
+        return await self.post(body, timeout_s=timeout_s)
+
+    async def connect(self) -> None:
+        """Connect unless connected. Raises: Unavailable."""
         if self._transport is None:
             await self._connect()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether `post` may be called."""
+        return self._transport is not None
+
+    def post(self, body: bytes, *, timeout_s: float | None = None) -> asyncio.Future[bytes]:
+        """Send body on the live connection and return the future reply; it fails as `call` does."""
         loop = asyncio.get_running_loop()
         self._sequence += 1
-        future: asyncio.Future[bytes] = loop.create_future()
         sequence = self._sequence
-        self._waiting[sequence] = future
+        future: asyncio.Future[bytes] = loop.create_future()
+        if self._transport is None:
+            future.set_exception(Unavailable(f"{self._path.stem} is out of reach", retry_after_s=1.0))
+            return future
+        expiry = loop.call_later(timeout_s or self._timeout_s, self._expire, sequence)
+        self._waiting[sequence] = (future, expiry)
         if not self._out:
             loop.call_soon(self._flush)
         self._out.append(encode_frame(_encode(_Envelope(sequence, True, body))))
-        handle = loop.call_later(timeout_s or self._timeout_s, self._expire, sequence)
-        try:
-            return await future
-        finally:
-            handle.cancel()
-            self._waiting.pop(sequence, None)
+        return future
 
     async def close(self) -> None:
         """Close the connection; calls under way fail with Unavailable."""
@@ -228,9 +240,9 @@ class Client(asyncio.Protocol):
                 raise Unavailable(f"{self._path.stem} is out of reach", retry_after_s=1.0) from error
 
     def _expire(self, sequence: int) -> None:
-        future = self._waiting.pop(sequence, None)
-        if future is not None and not future.done():
-            future.set_exception(Unavailable(f"{self._path.stem} did not answer in time", retry_after_s=1.0))
+        waiting = self._waiting.pop(sequence, None)
+        if waiting is not None and not waiting[0].done():
+            waiting[0].set_exception(Unavailable(f"{self._path.stem} did not answer in time", retry_after_s=1.0))
 
     def _flush(self) -> None:
         out, self._out = self._out, []
@@ -245,7 +257,8 @@ class Client(asyncio.Protocol):
         self._transport = None
         self._out.clear()
         waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
+        for future, expiry in waiting.values():
+            expiry.cancel()
             if not future.done():
                 future.set_exception(Unavailable(f"{self._path.stem} went away", retry_after_s=1.0))
 
@@ -257,8 +270,12 @@ class Client(asyncio.Protocol):
                 self._transport.abort()
             return
         for reply in replies:
-            future = self._waiting.pop(reply.sequence, None)
-            if future is None or future.done():
+            waiting = self._waiting.pop(reply.sequence, None)
+            if waiting is None:
+                continue
+            future, expiry = waiting
+            expiry.cancel()
+            if future.done():
                 continue
             if reply.ok:
                 future.set_result(reply.body)

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from partywall.decision.record import Record
-from partywall.errors import BadReply
+from partywall.errors import BadReply, PartywallError, Unavailable
 from partywall.ipc import Client
 from partywall.ledger.messages import Append, Appended, LedgerReply, Read, ReadReply, Status, StatusReply
 
@@ -54,22 +54,47 @@ class LedgerClient:
 
     def _send(self, durable: bool) -> None:  # noqa: FBT001  # called by the loop
         waiting, self._waiting[durable] = self._waiting[durable], []
-        task = asyncio.ensure_future(self._deliver(waiting, durable=durable))
+        if self._client.is_connected:
+            self._post(waiting, durable=durable)
+            return
+        task = asyncio.ensure_future(self._connect_and_post(waiting, durable=durable))
         self._sends.add(task)
         task.add_done_callback(self._sends.discard)
 
-    async def _deliver(self, waiting: list[tuple[Record, asyncio.Future[None]]], *, durable: bool) -> None:
+    async def _connect_and_post(self, waiting: _Waiting, *, durable: bool) -> None:
         try:
-            reply = _reply.decode(await self._client.call(_encode(Append([one for one, _ in waiting], durable))))
-            if not isinstance(reply, Appended):
-                raise BadReply("the ledger did not append")
-        except BaseException as error:
-            for _record, future in waiting:
-                if not future.done():
-                    future.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
+            await self._client.connect()
+        except PartywallError as error:
+            _settle(waiting, error)
         else:
-            for _record, future in waiting:
-                if not future.done():
-                    future.set_result(None)
+            self._post(waiting, durable=durable)
+
+    def _post(self, waiting: _Waiting, *, durable: bool) -> None:
+        reply = self._client.post(_encode(Append([record for record, _ in waiting], durable)))
+        reply.add_done_callback(lambda done: _settle(waiting, _fault_of(done)))
+
+
+_Waiting = list[tuple[Record, asyncio.Future[None]]]
+
+
+def _fault_of(done: asyncio.Future[bytes]) -> BaseException | None:
+    """Return why an append failed, or None."""
+    if done.cancelled():
+        return Unavailable("the ledger client was closed")
+    if (error := done.exception()) is not None:
+        return error
+    try:
+        reply = _reply.decode(done.result())
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return BadReply("the ledger's reply cannot be read")
+    return None if isinstance(reply, Appended) else BadReply("the ledger did not append")
+
+
+def _settle(waiting: _Waiting, fault: BaseException | None) -> None:
+    for _record, future in waiting:
+        if future.done():
+            continue
+        if fault is None:
+            future.set_result(None)
+        else:
+            future.set_exception(fault)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from partywall.decision.syntax import Definition, Node, bound_names, calls, references, walk
+from partywall.decision.syntax import Definition, Node, bound_names, calls, references, variables, walk
 
 DEGREE_LIMIT: Final = 4
 BITS_LIMIT: Final = 20.0
@@ -32,12 +32,13 @@ class Cost(msgspec.Struct, frozen=True):
     degree: int = 0
     bits: float = 0.0
     splits: bool = False
+    reads: bool = False
 
     def work(self, document: str) -> float:
         """Return the bound in steps (about half a microsecond each) for an input document."""
         if self.degree == 0:
             return float(2**self.bits)
-        reading = 1 + len(document) / _BYTES_A_STEP
+        reading = 1 + len(document) / _BYTES_A_STEP if self.reads else 1
         elements = len(document) if self.splits else document.count(",") + document.count(":") + 2
         return float(elements**self.degree * 2**self.bits * reading)
 
@@ -50,14 +51,15 @@ class _Bound(msgspec.Struct, frozen=True):
 def cost_of(named: Mapping[str, Sequence[Definition]], entries: Sequence[str]) -> Cost:
     """Return the bound over all entry points. named: definitions by rule, without recursion."""
     bounds: dict[str, _Bound] = {}
-    names = frozenset(named)
+    sizes = {name: _size([one.parts for one in each]) for name, each in named.items()}
     for name in _callees_first(named, entries):
-        each = [_definition(one, names, named, bounds) for one in named[name]]
+        each = [_definition(one, named, sizes, bounds) for one in named[name]]
         bounds[name] = _Bound(max(one.degree for one in each), max(one.bits for one in each) + log2(len(each)))
     reached = [bounds[name] for name in entries if name in bounds]
     splits = any(call.name in SPLITTING for name in bounds for one in named[name] for call in calls(one.parts))
+    reads = any(_reads_again(one, sizes) for name in bounds for one in named[name])
     degree = max((one.degree for one in reached), default=0)
-    return Cost(degree, max((one.bits for one in reached), default=0.0) + log2(max(1, len(reached))), splits)
+    return Cost(degree, max((one.bits for one in reached), default=0.0) + log2(max(1, len(reached))), splits, reads)
 
 
 def find_cycle(named: Mapping[str, Sequence[Definition]]) -> str | None:
@@ -108,31 +110,47 @@ def _refers(each: Sequence[Definition], names: frozenset[str]) -> set[str]:
 
 def _definition(
     one: Definition,
-    names: frozenset[str],
     named: Mapping[str, Sequence[Definition]],
+    sizes: Mapping[str, int | None],
     bounds: Mapping[str, _Bound],
 ) -> _Bound:
     """Return the bound of one definition: its own iterations over what it refers to, times what it calls."""
-    referred = references(one.parts, names)
+    referred = references(one.parts, frozenset(named))
     functions = {name for name in referred if any(each.kind == "function" for each in named[name])}
     over = [bounds[name] for name in referred - functions]
     called = [bounds[call.name] for call in calls(one.parts) if call.name in functions]
     base_degree = max((bound.degree for bound in over), default=0)
     base_bits = max((bound.bits for bound in over), default=0.0)
     call_degree = max((bound.degree for bound in called), default=0) * max(1, base_degree)
-    sites, bits = _iterations(one, named)
-    bits += _growth(one.parts) + sum(bound.bits for bound in called)
+    sites, bits = _iterations(one, sizes)
+    bits += _growth(one.parts) + sum(bound.bits for bound in called) + log2(1 + len(called))
+    again = max(1, sites)
+    if called or _builds(one):  # what is built here may be iterated here
+        bits *= again
     degree = sites * max(1, base_degree, call_degree) + call_degree
-    return _Bound(max(degree, base_degree), bits + max(1, sites) * base_bits)
+    return _Bound(max(degree, base_degree), bits + again * base_bits)
 
 
-def _iterations(one: Definition, named: Mapping[str, Sequence[Definition]]) -> tuple[int, float]:
+def _builds(one: Definition) -> bool:
+    return any(kind in {"ArrayCompr", "SetCompr", "ObjectCompr"} for kind, _ in one.nodes())
+
+
+def _reads_again(one: Definition, sizes: Mapping[str, int | None]) -> bool:
+    """Tell whether each step of an iteration may read a value that is not that step's own part of the input."""
+    own = {name for kind, node in one.nodes() if kind == "SomeIn" for name in variables([node["key"], node["value"]])}
+    given = [parameter for call in calls(one.parts) for parameter in call.parameters]
+    given += [node["collection"] for kind, node in one.nodes() if kind == "Membership"]
+    constant = {name for name, size in sizes.items() if size is not None}
+    return _iterations(one, sizes)[0] > 0 and not variables(given) <= own | constant
+
+
+def _iterations(one: Definition, sizes: Mapping[str, int | None]) -> tuple[int, float]:
     """Return how many collections are iterated that the input may size, and the bits of those of constant size."""
     bound = bound_names(one)
     sites, bits = 0, 0.0
     for kind, node in one.nodes():
         collection = _iterated(kind, node, bound)
-        constant = 1 if collection is None else _constant_size(collection, named)
+        constant = 1 if collection is None else _constant_size(collection, sizes)
         if constant is None:
             sites += 1
         elif kind != "Membership":
@@ -152,15 +170,16 @@ def _iterated(kind: str, node: Node, bound: frozenset[str]) -> Node | None:
     return None
 
 
-def _constant_size(collection: Node, named: Mapping[str, Sequence[Definition]]) -> int | None:
+def _constant_size(collection: Node, sizes: Mapping[str, int | None]) -> int | None:
     """Return how many parts a collection of the module's own text has; None when the input may size it."""
-    if "Var" in collection and collection["Var"]["value"] in named:
-        parts: Any = [one.parts for one in named[collection["Var"]["value"]]]
-    elif collection.keys() & {"Array", "Set", "Object"}:
-        parts = collection
-    else:
-        return None
-    kinds = [kind for kind, _ in walk(parts)]
+    if "Var" in collection:
+        return sizes.get(collection["Var"]["value"])
+    return _size(collection) if collection.keys() & {"Array", "Set", "Object"} else None
+
+
+def _size(part: Any) -> int | None:
+    """Return how many nodes a constant has; None for what depends on anything."""
+    kinds = [kind for kind, _ in walk(part)]
     return None if {"Var", "Call"} & set(kinds) else len(kinds)
 
 

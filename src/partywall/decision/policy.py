@@ -34,7 +34,7 @@ __all__ = ["Answer", "Finding", "Policy", "PolicyFailed", "validate_module"]
 
 GRANT_RULES: Final = ("deny_grant", "obligations_grant")
 ARGUMENTS_RULES: Final = ("deny", "approve", "obligations")
-WORK_LIMIT: Final = 4_000_000
+WORK_LIMIT: Final = 250_000
 """At most so many steps of one evaluation, by the bound that `lint` proves of the module."""
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ LINES_LIMIT: Final = 3_000
 DEPTH_LIMIT: Final = 12
 OPERATORS_LIMIT: Final = 24
 CHAIN_LIMIT: Final = 16
-PARSE_LIMIT: Final = 20_000.0
+PARSE_LIMIT: Final = 6_000.0
 """Bound on the sum of 2.2^depth over all brackets: what the parser's backtracking costs."""
 
 _FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
@@ -74,7 +74,9 @@ class _Scanner:
             self.fresh_line = True
             return None
         operator = kind == "operator" or (kind == "word" and token in _WORD_OPERATORS)
-        if kind in {"assign", "stop"} or (self.fresh_line and not self.after_operator and not operator):
+        if kind in {"assign", "stop"} or (
+            self.fresh_line and not self.after_operator and (not operator or token == "not")  # noqa: S105  # a word
+        ):
             self.operators = 0
         if kind == "word" and self.fresh_line and self.opened[-1:] in ([], ["{"]):
             self.chain = 0

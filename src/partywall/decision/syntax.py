@@ -79,12 +79,14 @@ def walk(part: Any) -> Iterator[tuple[str, Node]]:
     stack = [part]
     while stack:
         here = stack.pop()
-        if isinstance(here, dict):
+        if type(here) is dict:
             for key, value in here.items():
+                if key in {"span", "eidx"}:
+                    continue
                 if key[0].isupper():
                     yield key, value
                 stack.append(value)
-        elif isinstance(here, list | tuple):
+        elif type(here) is list or type(here) is tuple:
             stack.extend(here)
 
 

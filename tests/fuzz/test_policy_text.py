@@ -17,8 +17,8 @@ TOKEN = re.compile(r'"[^"\n]*"|`[^`]*`|\w+|[^\w\s]+|\s+')
 EXTRA = [
     "[", "{", "(", "]", "}", ")", "-", "1", "not ", "in ", "some x in ", "every x in input.y ", "with input as {}",
     "_", "else := 2", "default ", "if ", "contains ", "{x | x := ", "[y | some y in ", "f(f(", "a.b", "data.tenant.",
-    "input", "=", ":=", "==", "|", "&", "+", "*", "%", "\n", "\n\n", '"\\u0000"', "1e99", "1.5", "# x\n", "import data.x\n",
-    "deny", "x[y] := 1\n", "obj[k][j]", '$"{x}"', "\u202e", "\x00", "😀",
+    "input", "=", ":=", "==", "|", "&", "+", "*", "%", "\n", "\n\n", '"\\u0000"', "1e99", "1.5", "# x\n",
+    "import data.x\n", "deny", "x[y] := 1\n", "obj[k][j]", '$"{x}"', "\u202e", "\x00", "😀",
 ]  # fmt: skip
 
 

@@ -27,8 +27,8 @@ from partywall.decision.verdict import Allow, Deny, NeedsApproval, Verdict
 from partywall.wire.ids import TenantId
 
 BASE_REVISION: Final = "base"
-GRANTS_LIMIT: Final = 4_096
-TENANTS_LIMIT: Final = 1_024
+GRANTS_LIMIT: Final = 1_024
+TENANTS_LIMIT: Final = 256
 POLICIES_LIMIT: Final = 128
 _POLICY_ERROR: Final = "policy-error"
 _Reply = TypeVar("_Reply")

@@ -13,6 +13,7 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,12 +22,12 @@ import msgspec
 
 from partywall.errors import Unavailable
 from partywall.settings import Home
+from partywall.store.configuration import PORT, SUPERUSER, files
 
-SUPERUSER: Final = "pw_superuser"
-PORT: Final = 5432
 SOCKET_NAME: Final = f".s.PGSQL.{PORT}"
 SOCKET_PATH_LIMIT_BYTES: Final = 100
 COMMAND_TIMEOUT_S: Final = 120.0
+LEFT_OVER_S: Final = 15
 
 Own = Callable[[Path, str], None]
 """(path, process) -> gives the path to that process's uid."""
@@ -109,6 +110,7 @@ async def initialise(home: Home, instance: str, own: Own, spawn: Spawn) -> None:
     Raises: Unavailable.
     """
     data = home.postgres_data(instance)
+    await _until_unused(data)
     unfinished = data.with_name(f"{instance}.unfinished")
     if unfinished.exists():
         _empty(data)
@@ -122,7 +124,7 @@ async def initialise(home: Home, instance: str, own: Own, spawn: Spawn) -> None:
              "--no-instructions"],
             instance, spawn,
         )  # fmt: skip
-    for name, text in _files(home, instance).items():
+    for name, text in files(instance, _user_name(data), socket_dir(home, instance)).items():
         _replace(data / name, text)
         own(data / name, process_name(instance))
     unfinished.unlink(missing_ok=True)
@@ -146,13 +148,14 @@ async def run(argv: Sequence[str], instance: str, spawn: Spawn, *, given: str = 
         stderr=asyncio.subprocess.STDOUT,
         env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "LANG": "C", "TZ": "UTC", "HOME": "/nonexistent"},
         cwd="/",
+        start_new_session=True,  # killed together with what it starts itself
         **identity,
     )
     try:
         said, _ = await asyncio.wait_for(child.communicate(given.encode()), COMMAND_TIMEOUT_S)
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
-            child.kill()
+            os.killpg(child.pid, signal.SIGKILL)
         await child.wait()
         raise
     text = said.decode(errors="replace")
@@ -181,9 +184,37 @@ async def has_database(home: Home, instance: str, spawn: Spawn) -> bool:
     return f'datname = "{instance}"' in answer
 
 
+async def _until_unused(data: Path) -> None:
+    """Wait for what an earlier, killed run left working in an instance's folder. Raises: Unavailable if it stays."""
+    for _ in range(LEFT_OVER_S * 10):
+        user = _user_of(data)
+        if user is None:
+            return
+        await asyncio.sleep(0.1)
+    raise Unavailable(f"process {user} still uses {data}: end it first", code="database-in-use")
+
+
+def _user_of(data: Path) -> int | None:
+    """Return the process that holds the folder's lock file and lives, if any."""
+    try:
+        pid = abs(int((data / "postmaster.pid").read_text().split()[0]))  # negative in single-user mode
+        cwd = Path(f"/proc/{pid}/cwd").readlink()
+    except (OSError, ValueError, IndexError):  # another user's process: none of this home's
+        return None
+    return pid if cwd == data.resolve() else None
+
+
 def _single_user(home: Home, instance: str, database: str) -> list[str]:
     return [str(program("postgres")), "--single", "-j", "-D", str(home.postgres_data(instance)),
             "-c", "log_min_messages=error", "-c", "exit_on_error=on", database]  # fmt: skip
+
+
+def _user_name(data: Path) -> str:
+    owner = data.stat().st_uid
+    try:
+        return pwd.getpwuid(owner).pw_name
+    except KeyError:
+        return str(owner)
 
 
 def _empty(folder: Path) -> None:
@@ -210,101 +241,3 @@ def _replace(path: Path, text: str) -> None:
     new.touch(mode=0o600)
     new.write_text(text)
     new.replace(path)
-
-
-def _files(home: Home, instance: str) -> dict[str, str]:
-    data = home.postgres_data(instance)
-    owner = data.stat().st_uid
-    try:
-        user = pwd.getpwuid(owner).pw_name
-    except KeyError:
-        user = str(owner)
-    roles = ROLES[instance]
-    return {
-        "postgresql.conf": "".join(f"{name} = {value}\n" for name, value in _settings(home, instance).items()),
-        "pg_hba.conf": (
-            f"local all {SUPERUSER} peer map=partywall\nlocal {instance} {roles.owner},{roles.reader} scram-sha-256\n"
-        ),
-        "pg_ident.conf": f'partywall "{user}" {SUPERUSER}\n',
-        "postgresql.auto.conf": "",
-    }
-
-
-class Roles(msgspec.Struct, frozen=True):
-    """owner: the issuer's, owns the schema. reader: the gateway's, owns nothing."""
-
-    owner: str
-    reader: str
-
-
-ROLES: Final = {
-    "control": Roles("pw_control_owner", "pw_directory"),
-    "data": Roles("pw_data_owner", "pw_app"),
-}
-
-QUIET: Final = {
-    "log_min_error_statement": "panic",
-    "log_statement": "none",
-    "log_min_duration_statement": "-1",
-    "log_min_duration_sample": "-1",
-    "log_transaction_sample_rate": "0",
-    "log_parameter_max_length": "0",
-    "log_parameter_max_length_on_error": "0",
-}
-"""Settings without which a server writes its clients' statements or values into its log."""
-
-
-def _settings(home: Home, instance: str) -> dict[str, str]:
-    folder = str(socket_dir(home, instance)).replace('"', '""').replace("'", "''")
-    return {
-        "listen_addresses": "''",
-        "unix_socket_directories": f"'\"{folder}\"'",
-        "unix_socket_permissions": "0770",
-        "port": str(PORT),
-        "password_encryption": "scram-sha-256",
-        "max_connections": "48",
-        # Small: the idle platform, all processes together, stays below 400 MB.
-        "shared_buffers": "32MB",
-        "work_mem": "4MB",
-        "maintenance_work_mem": "32MB",
-        "temp_buffers": "1MB",
-        "wal_buffers": "1MB",
-        "max_wal_size": "256MB",
-        "min_wal_size": "16MB",
-        "huge_pages": "off",
-        "io_method": "sync",
-        "max_worker_processes": "2",
-        "max_parallel_workers": "0",
-        "max_parallel_workers_per_gather": "0",
-        "max_logical_replication_workers": "0",
-        "autovacuum_max_workers": "1",
-        "autovacuum_worker_slots": "2",
-        "jit": "off",
-        # No replica yet, so WAL need not carry what only a replica reads.
-        "wal_level": "minimal",
-        "max_wal_senders": "0",
-        "fsync": "on",
-        "synchronous_commit": "on",
-        "full_page_writes": "on",
-        "timezone": "'UTC'",
-        "log_timezone": "'UTC'",
-        "lc_messages": "'C'",
-        "idle_in_transaction_session_timeout": "'30s'",
-        # An error's text quotes values, a crash's detail quotes the statement, and any role may turn on debug_print_*:
-        # from a session only what ends it is logged.
-        "log_destination": "stderr",
-        "logging_collector": "off",
-        "log_min_messages": "fatal",
-        "log_error_verbosity": "terse",
-        **QUIET,
-        "log_checkpoints": "off",
-        "log_connections": "''",
-        "log_disconnections": "off",
-        "log_lock_waits": "off",
-        "log_temp_files": "-1",
-        "log_autovacuum_min_duration": "-1",
-        "log_line_prefix": "'%m [%p] '",
-        # No session's statements are kept where another could see them.
-        "track_activities": "off",
-        "track_activity_query_size": "100",
-    }

@@ -13,7 +13,7 @@ from typing import Any, Final
 import asyncpg
 
 from partywall.errors import Unavailable
-from partywall.store.cluster import ROLES
+from partywall.store.configuration import ROLES
 from partywall.store.dsn import read_dsn, with_role
 from partywall.store.guard import check_logs, check_version
 from partywall.store.scram import verifier

@@ -13,7 +13,7 @@ import re
 from typing import Any, Final
 
 from partywall.errors import Unavailable
-from partywall.store.cluster import QUIET
+from partywall.store.configuration import QUIET
 
 FIXED_MINORS: Final = {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
 """Major version -> first minor with the fixes of CVE-2024-10976 and CVE-2025-8713; 18 has had them from the start."""

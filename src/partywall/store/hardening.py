@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from partywall.store.cluster import Roles
+from partywall.store.configuration import Roles
 
 _VIEWS: Final = r"""
 do $do$

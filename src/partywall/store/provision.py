@@ -19,7 +19,8 @@ from typing import Final
 from partywall.errors import Unavailable
 from partywall.settings import Home, Settings
 from partywall.store import cluster, external
-from partywall.store.cluster import ROLES, Own, Spawn, process_name
+from partywall.store.cluster import Own, Spawn, process_name
+from partywall.store.configuration import ROLES
 from partywall.store.dsn import format_dsn, password_of
 from partywall.store.hardening import database_statements, role_statements
 from partywall.store.scram import verifier
@@ -66,7 +67,8 @@ async def provision(
             else:
                 await _external(home, instance, Path(dsn_file), own, log)
         except Unavailable as error:
-            log.error("database.setup-failed", instance=instance, code=error.code, reason=error.private or error.public)
+            reason = error.private or error.public
+            log.error("database.setup-failed", instance=instance, code=error.code, reason=reason)  # noqa: TRY400  # ours
             raise
 
     works = [asyncio.ensure_future(one(instance, dsn_file)) for instance, dsn_file in files.items()]

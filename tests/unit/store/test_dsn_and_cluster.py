@@ -1,14 +1,12 @@
 import base64
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from partywall.errors import Unavailable
 from partywall.settings import Home
-from partywall.store import cluster
+from partywall.store import cluster, configuration
 from partywall.store.dsn import format_dsn, password_of, read_dsn, with_role
 from partywall.store.scram import verifier
 
@@ -64,10 +62,6 @@ def test_a_long_home_gets_a_short_socket_path(tmp_path: Path):
 
 
 def test_the_configuration_quotes_its_paths():
-    folder = Path(tempfile.mkdtemp(prefix="pw-"))
-    home = Home(folder / 'o\'b "x", y')
-    home.postgres_data("data").mkdir(parents=True)
-    text = cluster._files(home, "data")["postgresql.conf"]
-    shutil.rmtree(folder)
-    assert 'o\'\'b ""x"", y' in text
+    text = configuration.files("data", "pg", Path('/srv/o\'b "x", y'))["postgresql.conf"]
+    assert '/srv/o\'\'b ""x"", y' in text
     assert "listen_addresses = ''" in text

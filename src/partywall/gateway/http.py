@@ -181,7 +181,7 @@ class HttpServer:
         try:
             if self._open > self._concurrent_limit:
                 raise Unavailable("too many requests at once", code="too-busy", retry_after_s=1.0)
-            if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS_LIMIT_BYTES:
+            if _size_of(scope["headers"]) > HEADERS_LIMIT_BYTES:
                 raise LimitExceeded("the headers are too long", code="headers-too-large")
             if request.path in {"/healthz", "/readyz"}:
                 await self._probe(request)
@@ -223,6 +223,13 @@ class HttpServer:
         else:
             body, media_type = problem_body(error, request.trace_id), "application/problem+json"
         await request.reply(status_of(error), body, media_type=media_type, headers=headers_of(error))
+
+
+def _size_of(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    size = 0
+    for name, value in headers:
+        size += len(name) + len(value)
+    return size
 
 
 class _TraceIds:

@@ -246,14 +246,13 @@ class Pipeline:
 
     async def _perform(self, journey: _Journey, provider: Provider, permit: Permit, payload: bytes) -> Effect:
         """Let the provider act once; whatever it does wrong ends as an outcome."""
-        left_s = journey.envelope.deadline_s - self._clock()
+        deadline = _Deadline(journey.envelope.deadline_s - self._clock())
         try:
-            async with asyncio.timeout(left_s):
-                return await provider.perform(permit, payload, BoundRoad(self, permit.claims))
-        except TimeoutError as error:
-            await self._close(journey, Result.UNKNOWN, reason="timeout")
-            raise ProviderTimeout("the provider did not answer in time") from error
+            return await provider.perform(permit, payload, BoundRoad(self, permit.claims))
         except asyncio.CancelledError:
+            if deadline.passed():
+                await self._close(journey, Result.UNKNOWN, reason="timeout")
+                raise ProviderTimeout("the provider did not answer in time") from None
             await asyncio.shield(self._close(journey, Result.CANCELLED, reason="cancelled"))
             raise
         except PartywallError as error:
@@ -264,6 +263,8 @@ class Pipeline:
             self._log.error("provider.crashed", error, action=journey.envelope.action.type.value)
             await self._close(journey, Result.UNKNOWN, reason="internal")
             raise Bug("internal error") from error
+        finally:
+            deadline.stop()
 
     async def _deliver(self, journey: _Journey, effect: Effect, shaper: Shaper) -> Effect:
         """Apply the obligations, record the outcome, and return what the caller receives."""
@@ -336,6 +337,30 @@ class Pipeline:
             return "revoked"
         verdict = self._decider.redecide(envelope, facts, self._clock())
         return None if isinstance(verdict, Allow) else verdict.reason
+
+
+class _Deadline:
+    """Cancels the current task when the time is over; what `asyncio.timeout` does, for once in a task's life."""
+
+    __slots__ = ("_handle", "_passed", "_task")
+
+    def __init__(self, seconds: float) -> None:
+        self._passed = False
+        self._task = asyncio.current_task()
+        self._handle = asyncio.get_running_loop().call_later(seconds, self._end)
+
+    def passed(self) -> bool:
+        """Whether it was this deadline that cancelled, and nobody else besides."""
+        return self._passed and self._task is not None and self._task.uncancel() == 0
+
+    def stop(self) -> None:
+        """The work is over."""
+        self._handle.cancel()
+
+    def _end(self) -> None:
+        self._passed = True
+        if self._task is not None:
+            self._task.cancel()
 
 
 class BoundRoad:

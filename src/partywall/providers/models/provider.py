@@ -95,7 +95,7 @@ class ModelProvider:
 
     async def _complete(self, model: ModelFacts, claims: PermitClaims, payload: bytes, label: Label) -> Effect:
         try:
-            request = self._http().post(model.upstream + CHAT_PATH).header("content-type", "application/json")
+            request = self._http().post(model.upstream + CHAT_PATH)
             response = await request.body_bytes(payload).build().send()
             raise_for(response)
             body = bytes(await response.bytes())
@@ -117,7 +117,7 @@ class ModelProvider:
         return Effect(body=_encode(reply), label=label, usage=upstream.usage.as_dict())
 
     async def _stream(self, note: _Note, claims: PermitClaims, payload: bytes, label: Label) -> Effect:
-        request = self._http().post(note.model.upstream + CHAT_PATH).header("content-type", "application/json")
+        request = self._http().post(note.model.upstream + CHAT_PATH)
         pending = request.body_bytes(payload).streamed_read_buffer_limit(0).build_streamed()
         try:
             response = await pending.__aenter__()
@@ -169,6 +169,7 @@ class ModelProvider:
             builder = ClientBuilder().no_proxy().follow_redirects(enable=False).http1_only()
             builder = builder.connect_timeout(timedelta(seconds=5)).timeout(timedelta(seconds=self._timeout_s))
             builder = builder.gzip(enable=False).brotli(enable=False).zstd(enable=False).deflate(enable=False)
+            builder = builder.default_headers({"content-type": "application/json"})
             self._client = builder.default_cookie_store(enable=False).tcp_nodelay(enabled=True).build()
         return self._client
 

@@ -14,6 +14,7 @@ from partywall.ledger.merkle import HASH_BYTES, Frontier, consistency_proof, inc
 
 _ROW: Final = struct.Struct(">Q32s")
 LEVELS: Final = (8, 16)
+TILES_LIMIT: Final = 4
 
 
 class Tree:
@@ -24,6 +25,7 @@ class Tree:
         self._upper = {level: folder / f"{log}.{level}" for level in LEVELS}
         self._pending_rows = bytearray()
         self._pending_upper = {level: bytearray() for level in LEVELS}
+        self._tiles: dict[tuple[int, int], list[list[bytes]]] = {}
         self.frontier = Frontier()
         self._load(size)
 
@@ -77,19 +79,31 @@ class Tree:
             self.frontier.push(_ROW.unpack(row)[1])
 
     def _subtree(self, level: int, index: int) -> bytes:
-        if level == 0:
-            return bytes(_ROW.unpack(self._read_rows(index, index + 1)[0])[1])
-        if level in self._upper:
-            return self._read_upper(level, index, index + 1)[0]
-        below = max((known for known in LEVELS if known < level), default=0)
-        start, stop = index << (level - below), (index + 1) << (level - below)
-        if below:
-            hashes = self._read_upper(below, start, stop)
-        else:
-            hashes = [_ROW.unpack(row)[1] for row in self._read_rows(start, stop)]
-        while len(hashes) > 1:
-            hashes = [node_hash(hashes[at], hashes[at + 1]) for at in range(0, len(hashes), 2)]
-        return hashes[0]
+        """Return the hash of a complete subtree, from the tile of 256 that it lies in."""
+        base = max(known for known in (0, *LEVELS) if known <= level)
+        start = index << (level - base)
+        tile = start >> 8
+        if level - base == 8 or (tile + 1) << 8 > self.size >> base:
+            return _fold(self._read_hashes(base, start, (index + 1) << (level - base)))
+        nodes = self._tile(base, tile)
+        return nodes[level - base][(start & 255) >> (level - base)]
+
+    def _tile(self, base: int, tile: int) -> list[list[bytes]]:
+        """Return all nodes of a full tile, lowest level first: a proof asks for a handful of the same one."""
+        nodes = self._tiles.get((base, tile))
+        if nodes is None:
+            nodes = [self._read_hashes(base, tile << 8, (tile + 1) << 8)]
+            while len(nodes[-1]) > 1:
+                nodes.append(_pair(nodes[-1]))
+            self._tiles[(base, tile)] = nodes
+            if len(self._tiles) > TILES_LIMIT:
+                self._tiles.pop(next(iter(self._tiles)))
+        return nodes
+
+    def _read_hashes(self, base: int, start: int, stop: int) -> list[bytes]:
+        if base:
+            return self._read_upper(base, start, stop)
+        return [_ROW.unpack(row)[1] for row in self._read_rows(start, stop)]
 
     def _read_rows(self, start: int, stop: int) -> list[bytes]:
         data = _read(self._rows, self._pending_rows, start * _ROW.size, stop * _ROW.size)
@@ -98,6 +112,16 @@ class Tree:
     def _read_upper(self, level: int, start: int, stop: int) -> list[bytes]:
         data = _read(self._upper[level], self._pending_upper[level], start * HASH_BYTES, stop * HASH_BYTES)
         return [data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)]
+
+
+def _pair(hashes: list[bytes]) -> list[bytes]:
+    return [node_hash(hashes[at], hashes[at + 1]) for at in range(0, len(hashes), 2)]
+
+
+def _fold(hashes: list[bytes]) -> bytes:
+    while len(hashes) > 1:
+        hashes = _pair(hashes)
+    return hashes[0]
 
 
 def _extend(path: Path, pending: bytearray) -> None:

@@ -22,7 +22,7 @@ from partywall.supervisor.throwaway import Throwaway
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 3
-WIDE = 32
+WIDE = 128
 SECONDS = 4.0
 CHAT = "/v1/chat/completions"
 
@@ -75,6 +75,7 @@ def arms(platform: Throwaway, upstream: str) -> dict[str, list[dict[str, float]]
     plan = {
         "direct": (upstream + CHAT, "x", WIDE),
         "cached": (through, cached, WIDE),
+        "cached_32": (through, cached, 32),
         "arguments": (through, strict, WIDE),
         "direct_one": (upstream + CHAT, "x", 1),
         "cached_one": (through, cached, 1),
@@ -107,6 +108,7 @@ def main() -> int:
     figures = {
         "direct_rps": round(median(one["direct"], "rps")),
         "two_workers_rps": round(median(two, "rps")),
+        "concurrency_32_rps": round(median(one["cached_32"], "rps")),
         "cached_p50_ms": round(median(one["cached"], "p50_us") / 1e3, 2),
         "cached_p99_ms": round(median(one["cached"], "p99_us") / 1e3, 2),
         "arguments_p99_ms": round(median(one["arguments"], "p99_us") / 1e3, 2),

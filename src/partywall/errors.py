@@ -28,9 +28,14 @@ class PartywallError(Exception):
 
 
 class CallerFault(PartywallError):
-    """The caller can mend it: nothing was changed."""
+    """The caller can mend it: nothing was changed.
+
+    about: the resource that a provider had already found when it refused, so that the wall can first say whether the
+    caller may know of it at all.
+    """
 
     default_code = "caller-fault"
+    about: object = None
 
 
 class Malformed(CallerFault):

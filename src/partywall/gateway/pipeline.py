@@ -63,6 +63,7 @@ class _Journey(msgspec.Struct):
     call: Call
     action_class: ActionClass
     prepared: Prepared | None
+    fault: CallerFault | None = None
     policy_revision: str = ""
 
     def record(self, phase: Phase, now_s: float, **what: object) -> Record:
@@ -133,6 +134,9 @@ class Pipeline:
         verdict = self._decide(journey)
         if not isinstance(verdict, Allow):
             raise await self._refuse(journey, verdict)
+        if journey.fault is not None:
+            await self._record_refusal(journey, "deny", journey.fault.code)
+            raise journey.fault
         assert provider is not None
         assert journey.prepared is not None
         payload, note = journey.prepared.payload, journey.prepared.note
@@ -180,8 +184,10 @@ class Pipeline:
         except NotFound:
             prepared = None
         except CallerFault as error:
+            if not isinstance(error.about, Resource):
+                raise
             fault = error
-        resource = prepared.resource if prepared is not None else _unknown(self._region, facts.id, call)
+        resource = self._named(facts, call, prepared, fault)
         timeout_s = min(call.timeout_s or self._settings.request_timeout_s, self._settings.request_timeout_s)
         deadline_s = now_s + timeout_s
         envelope = Envelope(
@@ -196,15 +202,23 @@ class Pipeline:
             depth=0 if parent is None else parent.depth + 1,
         )
         hosted = prepared is not None and prepared.hosted
-        journey = _Journey(envelope, facts, call, class_of(call.action, hosted=hosted), prepared)
-        if fault is not None:
-            raise fault
-        return journey
+        return _Journey(envelope, facts, call, class_of(call.action, hosted=hosted), prepared, fault)
+
+    def _named(self, facts: TenantFacts, call: Call, prepared: Prepared | None, fault: CallerFault | None) -> Resource:
+        if prepared is not None:
+            return prepared.resource
+        if fault is not None and isinstance(fault.about, Resource):
+            return fault.about
+        return _unknown(self._region, facts.id, call)
 
     def _decide(self, journey: _Journey) -> Verdict:
         envelope = journey.envelope
         if envelope.depth > MAX_DEPTH:
             return Deny("too-deep", "base", "Nested actions go at most 8 deep.")
+        if journey.fault is not None:  # there are no arguments to judge: may the caller know of this thing at all?
+            verdict = self._decider.redecide(envelope, journey.facts, self._clock())
+            journey.policy_revision = verdict.policy_revision
+            return verdict
         verdict = self._decider.decide(
             envelope,
             journey.facts,
@@ -220,14 +234,17 @@ class Pipeline:
     async def _refuse(self, journey: _Journey, verdict: Deny | NeedsApproval) -> PartywallError:
         """Put the refusal on disk, then return what the caller is told."""
         word = "deny" if isinstance(verdict, Deny) else "needs-approval"
-        record = journey.record(Phase.DENIAL, self._clock(), verdict=word, reason=verdict.reason)
-        await self._append(record, durable=True)
+        await self._record_refusal(journey, word, verdict.reason)
         if isinstance(verdict, NeedsApproval):
             return ApprovalRequired(f"this call needs an approval that binds {verdict.digest}")
         if verdict.conceal:
             return NotFound("there is no such thing here")
         advice = f" {verdict.advice}" if verdict.advice else ""
         return Denied(f"denied by policy: {verdict.reason}.{advice}", code=f"denied-{verdict.reason}")
+
+    async def _record_refusal(self, journey: _Journey, word: str, reason: str) -> None:
+        record = journey.record(Phase.DENIAL, self._clock(), verdict=word, reason=reason)
+        await self._append(record, durable=True)
 
     # --- the effect ---------------------------------------------------------------------------------------------------
 

@@ -122,6 +122,8 @@ def schema(target: Target) -> str:
     for arguments in hostile:
         expect(said(a.call_tool(a.key, "echo", arguments)) == "", f"{arguments!r} was accepted")
     expect(len(a.upstream.called) == before, "a bad argument reached the tool")
+    stranger = [a.call_tool(a.bystander_key, "echo", arguments).body for arguments in ({"text": "x"}, {"text": 7})]
+    expect(stranger[0] == stranger[1], "an agent without the grant is told about the tool's schema")
     return f"{len(hostile)} bad arguments refused before the tool"
 
 

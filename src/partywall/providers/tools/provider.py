@@ -19,7 +19,7 @@ from partywall.decision.labels import Label, Trust
 from partywall.decision.manifest import canonical_json
 from partywall.decision.permit import Permit, PermitClaims
 from partywall.decision.ports import Call, Clock, Directory, Effect, Prepared, Road
-from partywall.errors import Bug, Malformed, NotFound, ProviderTimeout
+from partywall.errors import Bug, CallerFault, Malformed, NotFound, ProviderTimeout
 from partywall.providers.tools.drift import Manifest
 from partywall.providers.tools.exchange import Exchange
 from partywall.providers.tools.listing import granted_tools
@@ -73,11 +73,13 @@ class ToolProvider:
         tool = server.tools.get(tool_name) if TOOL_NAME.fullmatch(tool_name) else None
         if tool is None:
             raise NotFound(NOT_HERE)
-        if not isinstance(call.payload, dict):
-            raise Malformed("arguments must be an object", code="invalid-arguments")
-        compile_schema(tool.schema, strict=True).check(call.payload)
-        body = request_body("tools/call", {"name": tool.name, "arguments": call.payload})
-        return Prepared(resource=_resource(facts, f"{server.id}/{tool.name}"), payload=body)
+        resource = _resource(facts, f"{server.id}/{tool.name}")
+        try:
+            body = _checked_body(tool, call.payload)
+        except CallerFault as fault:
+            fault.about = resource
+            raise
+        return Prepared(resource=resource, payload=body)
 
     async def perform(self, permit: Permit, payload: bytes, road: Road) -> Effect:
         """List granted tools, or send payload to the registered server. Raises: ProviderFault; NotFound."""
@@ -142,6 +144,14 @@ class ToolProvider:
                 self._links.popitem(last=False)
         self._links.move_to_end(server.id)
         return link
+
+
+def _checked_body(tool: ToolFacts, arguments: Any) -> bytes:
+    """Return the request body for arguments that the tool's schema allows. Raises: Malformed."""
+    if not isinstance(arguments, dict):
+        raise Malformed("arguments must be an object", code="invalid-arguments")
+    compile_schema(tool.schema, strict=True).check(arguments)
+    return request_body("tools/call", {"name": tool.name, "arguments": arguments})
 
 
 def _server(facts: TenantFacts, named: str) -> ServerFacts:

@@ -16,7 +16,11 @@ REPLY = json.dumps(
         "created": 1,
         "model": "stub",
         "choices": [
-            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "A short and fixed answer."}}
+            {
+                "index": 0,
+                "finish_reason": "stop",
+                "message": {"role": "assistant", "content": "A short and fixed answer."},
+            }
         ],
         "usage": {"prompt_tokens": 20, "completion_tokens": 6, "total_tokens": 26},
     }

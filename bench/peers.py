@@ -63,7 +63,7 @@ async def _serve(upstream: str) -> None:
     )
     server = uvicorn.Server(config)
     task = asyncio.ensure_future(server.serve())
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110  # uvicorn offers no event
         await asyncio.sleep(0.02)  # uvicorn offers no event
     sys.stdout.write(f"{server.servers[0].sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()

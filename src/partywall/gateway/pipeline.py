@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import msgspec
 
+from partywall.cell import Cell
 from partywall.decision.action import PLATFORM, Action, ActionClass, ActionType, Resource, class_of
 from partywall.decision.decide import Decider
 from partywall.decision.envelope import MAX_DEPTH, Envelope
@@ -128,9 +129,9 @@ class Pipeline:
         Raises: Denied, ApprovalRequired, NotFound, Malformed, LimitExceeded; Unavailable (nothing happened, unless its
         code is `outcome-unrecorded`); ProviderFault (the intent is recorded, and so is the failure).
         """
-        facts = self._facts_of(principal)
-        provider = self._providers.get(call.kind)
-        journey = self._prepare(principal, call, facts, provider, parent)
+        cell = Cell(self._facts_of(principal), self._providers)
+        provider = cell.providers.get(call.kind)
+        journey = self._prepare(principal, call, cell.facts, provider, parent)
         verdict = self._decide(journey)
         if not isinstance(verdict, Allow):
             raise await self._refuse(journey, verdict)

@@ -70,7 +70,17 @@ class LedgerClient:
             self._post(waiting, durable=durable)
 
     def _post(self, waiting: _Waiting, *, durable: bool) -> None:
-        reply = self._client.post(_encode(Append([record for record, _ in waiting], durable)))
+        try:
+            body = _encode(Append([record for record, _ in waiting], durable))
+        except (OverflowError, TypeError, ValueError) as error:
+            # One record that cannot be written must not take along those of others in the same turn.
+            if len(waiting) == 1:
+                _settle(waiting, Unavailable("a record cannot be written", private=type(error).__name__))
+                return
+            for one in waiting:
+                self._post([one], durable=durable)
+            return
+        reply = self._client.post(body)
         reply.add_done_callback(lambda done: _settle(waiting, _fault_of(done)))
 
 

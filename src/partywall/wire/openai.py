@@ -31,6 +31,8 @@ STRIPPED: Final = frozenset(
 
 Text = Annotated[str, Meta(max_length=1_000_000)]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+"""What an upstream says it used: it goes into a record, so it fits what a record can hold."""
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -134,9 +136,9 @@ def _field_of(text: str) -> str:
 
 
 class _Usage(msgspec.Struct, frozen=True):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
+    total_tokens: Count = 0
 
     def as_dict(self) -> dict[str, int]:
         """For the record."""

@@ -126,3 +126,32 @@ def test_depth_and_size_are_bounded():
         deep = {"a": deep}
     assert refused({"additionalProperties": True}, deep).code == "json-too-large"
     assert refused({"additionalProperties": True}, {"a": [0] * 30_000}).code == "json-too-large"
+
+
+@pytest.mark.parametrize(
+    ("items", "member"),
+    [
+        ({"anyOf": [{"type": "string"}] * 400}, 1),
+        ({"oneOf": [{"properties": {"a": {"type": "string"}}}] * 400}, {"a": 1}),
+        ({"enum": [f"x{number}" for number in range(4_000)]}, "y"),
+        ({"enum": [{"a": number} for number in range(2_000)]}, {"a": -1}),
+    ],
+)
+def test_branches_that_multiply_with_members_are_refused_before_they_cost(items, member):
+    schema = {"type": "object", "properties": {"a": {"type": "array", "items": items}}}
+    began_s = time.perf_counter()
+    assert refused(schema, {"a": [member] * 2_000}).code == "schema-too-complex"
+    assert time.perf_counter() - began_s < 0.5
+    refused(schema, {"a": [member]})
+
+
+def test_a_long_list_of_plain_members_is_taken():
+    check({"type": "object", "properties": {"a": {"type": "array", "items": {"type": "integer"}}}}, {"a": [1] * 10_000})
+
+
+def test_patterns_that_multiply_with_names_are_refused_before_they_cost():
+    patterns = {f"^a{{{number}}}b?c$": {"type": "string"} for number in range(300)}
+    began_s = time.perf_counter()
+    error = refused({"type": "object", "patternProperties": patterns}, {f"a{number}": 1 for number in range(15_000)})
+    assert error.code == "schema-too-complex"
+    assert time.perf_counter() - began_s < 1.0

@@ -3,8 +3,9 @@
 - No remote reference: only `$ref` to `#` or `#/…` is taken, and the compiler is offline.
 - Strict at the top: a schema that says nothing of further members takes none (`unevaluatedProperties: false`, in older
   drafts `additionalProperties: false`); one that allows them in so many words is taken at its word.
-- Patterns run on an engine without backtracking. References that multiply (a schema of thirty lines can ask for 2^30
-  steps, on every tenant's worker) are counted first, and refused past a limit.
+- Patterns run on an engine without backtracking. What multiplies (references: a schema of thirty lines can ask for 2^30
+  steps; a thousand branches for each of a thousand members), on every tenant's worker, is counted first, and refused
+  past a limit.
 Source: docs/adr/0009-mcp.md, attacks.md MCP-5.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 
 import jsonschema_rs
@@ -51,11 +53,13 @@ class Schema:
         self._document = document
         self._validator = validator
         self._counted = counted
+        self._size = _size(document)
 
     def check(self, value: Any) -> None:
         """Raises: Malformed, naming where and which keyword, and no value. value: JSON types, bounded here."""
         check_bounds(value, depth_limit=ARGUMENT_DEPTH, node_limit=ARGUMENT_NODES)
-        if self._counted:
+        # Without references, each part of the schema meets each part of the value at most once.
+        if self._counted or self._size * _size(value) > STEP_LIMIT:
             _Steps(self._document).count(value)
         faults = [
             _describe(error) for error, _ in zip(self._validator.iter_errors(value), range(REPORT_LIMIT), strict=False)
@@ -134,13 +138,15 @@ class _Steps:
         stack: list[tuple[Any, Any, frozenset[int]]] = [(self._document, value, frozenset())]
         while stack:
             schema, place, entered = stack.pop()
-            self._steps += 1
+            self._steps += _own_steps(schema)
             if self._steps > STEP_LIMIT:
                 raise Malformed("the tool's schema asks for too many steps", code="schema-too-complex")
             if isinstance(schema, dict) and id(schema) not in entered:
                 inside = entered | {id(schema)}  # a reference back to where we are: the validator stops there as well
-                stack.extend((child, place, inside) for child in self._in_place(schema))
-                stack.extend((child, below, frozenset()) for child, below in _below(schema, place))
+                following = ((child, place, inside) for child in self._in_place(schema))
+                stack.extend(islice(following, STEP_LIMIT + 1))  # more are too many already
+                deeper = ((child, below, frozenset[int]()) for child, below in _below(schema, place))
+                stack.extend(islice(deeper, STEP_LIMIT + 1))
 
     def _in_place(self, schema: dict[str, Any]) -> Iterator[Any]:
         for keyword in _IN_PLACE_LIST:
@@ -154,6 +160,26 @@ class _Steps:
                 yield from branches.values()
         if isinstance(reference := schema.get("$ref"), str):
             yield _resolve(self._document, reference)
+
+
+def _own_steps(schema: Any) -> int:
+    """Return what one visit costs: values to compare with are looked at one after the other."""
+    if not isinstance(schema, dict):
+        return 1
+    return 1 + sum(_size(schema[keyword]) for keyword in ("enum", "const", "required") if keyword in schema)
+
+
+def _size(value: Any) -> int:
+    """Return how many values a JSON value holds, itself included."""
+    size, stack = 0, [value]
+    while stack:
+        node = stack.pop()
+        size += 1
+        if isinstance(node, dict):
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
+    return size
 
 
 def _below(schema: dict[str, Any], place: Any) -> Iterator[tuple[Any, Any]]:

@@ -27,11 +27,21 @@ from partywall.ledger.archive import PRIMITIVES, archive_lines
 from partywall.ledger.verify import Report, verify_archive
 
 RECOVERY_S: Final = 15.0
-FREEZE_S: Final = 2.0
-ORPHAN_S: Final = 8.0
+FREEZE_S: Final = 6.5  # longer than the ledger is waited for, and than facts may be old (5 s both)
+ORPHAN_S: Final = 10.0  # longer than anything here takes
 CONFIG: Final = f"[ledger]\norphan_s = {ORPHAN_S}\nsweep_s = 1.0\n"
-KILLED: Final = ("ledger", "issuer", "postgres-control", "postgres-data")
-FROZEN: Final = ("ledger", "postgres-control")
+FAULTS: Final = {
+    ("ledger", "kill"): {"model.request", "tool.call", "memory"},
+    ("issuer", "kill"): set[str](),
+    ("postgres-control", "kill"): set[str](),
+    ("postgres-data", "kill"): {"memory"},
+    ("ledger", "freeze"): {"model.request", "tool.call", "memory"},
+    ("postgres-control", "freeze"): {"model.request", "tool.call", "memory"},
+}
+"""What a fault may stop: without a ledger or fresh facts nothing happens; without its data, memory alone stands still.
+
+A killed issuer or control database is back before the facts that each worker holds are too old.
+"""
 _TRACE: Final = re.compile(rb"trace-([0-9a-f]{32})")
 
 
@@ -218,9 +228,7 @@ def check_unknown(sent: list[Sent], activities: list[dict[str, Any]], began_s: f
             assert each.ended_s >= began_s, f"{each.kind} ended before the fault and has no outcome"
 
 
-@pytest.mark.parametrize(
-    ("name", "fault"), [*((name, "kill") for name in KILLED), *((name, "freeze") for name in FROZEN)]
-)
+@pytest.mark.parametrize(("name", "fault"), FAULTS, ids=lambda part: part)
 def test_a_fault_leaves_no_effect_unrecorded_and_mends_itself(
     sturdy: Platform, side: Side, name: str, fault: str
 ) -> None:
@@ -238,6 +246,10 @@ def test_a_fault_leaves_no_effect_unrecorded_and_mends_itself(
         time.sleep(0.5)
     assert ended_s - mend_s < RECOVERY_S
     check_replies(traffic.sent)
+    refused = {each.kind for each in traffic.sent if not each.worked}
+    if ended_s - mend_s < 4:  # on a slower machine the facts get too old, and everything is refused
+        assert refused <= FAULTS[name, fault], "it stopped what does not need it"
+    assert refused or not FAULTS[name, fault], "the fault was not felt: nothing is shown"
     until(lambda: open_acts(leaves(side)) == [], ORPHAN_S + 6, "the sweeper leaves an act open")
     report = export(side)
     assert len(report.unresolved) == 1, "more is open than the reading of this export itself"
@@ -246,6 +258,9 @@ def test_a_fault_leaves_no_effect_unrecorded_and_mends_itself(
     activities = leaves(side)
     check_effects(side, traffic.sent, activities)
     check_unknown(traffic.sent, activities, began_s, ended_s)
+    effect = next(each.trace for each in traffic.sent if each.kind == "tool.call" and each.worked)
+    with pytest.raises(AssertionError, match="an effect without a record"):
+        check_effects(side, traffic.sent, [each for each in activities if each["trace_id"] != effect])
     for each in [each for each in traffic.sent if each.kind == "memory" and each.worked][-20:]:
         kept = side.recall(side.key, f"trace-{each.trace}")
         assert kept.status == 200, "an acknowledged write is lost"

@@ -5,7 +5,7 @@ Credentials of our own (`pw_…` keys, JWTs) are always redacted from what comes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -37,6 +37,10 @@ UNFINISHED: Final[dict[str, str]] = {
     "secret": r"[A-Za-z][-_A-Za-z0-9]*$",
 }
 """The end of a text that may yet grow into a match: what a stream must hold back."""
+
+FRAME: Final = frozenset({"finish_reason", "id", "model", "name", "object", "role", "type"})
+FRAME_LIMIT: Final = 128
+"""Fields whose short text is a word of the protocol: redacted like all, but not what a policy means to cut short."""
 
 ALWAYS: Final = ("credential",)
 _COMPILED: Final = {name: re2.compile(pattern) for name, pattern in PATTERNS.items()}
@@ -123,32 +127,38 @@ def truncate(text: str, limit_bytes: int) -> str:
     return text if len(data) <= limit_bytes else data[:limit_bytes].decode("utf-8", "ignore")
 
 
-def map_text(value: Any, change: Callable[[str], str]) -> Any:
-    """Return a JSON value with every string (not the keys) changed."""
+class Budget:
+    """What a truncated reply may still hold. limit_bytes None: everything."""
+
+    def __init__(self, limit_bytes: int | None) -> None:
+        self._left_bytes = limit_bytes
+
+    def take(self, text: str) -> str:
+        """Return as much of text as fits. What did not fit ends it: nothing shorter slips in after it."""
+        if self._left_bytes is None:
+            return text
+        kept = truncate(text, self._left_bytes)
+        self._left_bytes = self._left_bytes - len(kept.encode()) if kept == text else 0
+        return kept
+
+
+def shape_value(value: Any, shaper: Shaper, budget: Budget, name: str = "") -> Any:
+    """Return a JSON value with every string redacted, names too, and cut where the budget ends. name: its field."""
     if isinstance(value, str):
-        return change(value)
+        text = shaper.redact(value)
+        return text if name in FRAME and len(text) <= FRAME_LIMIT else budget.take(text)
     if isinstance(value, dict):
-        return {key: map_text(inner, change) for key, inner in value.items()}
+        return {shaper.redact(key): shape_value(inner, shaper, budget, key) for key, inner in value.items()}
     if isinstance(value, list):
-        return [map_text(inner, change) for inner in value]
+        return [shape_value(inner, shaper, budget, name) for inner in value]
     return value
 
 
 def shape_json(body: bytes, shaper: Shaper) -> bytes:
-    """Return a JSON body with its strings shaped."""
+    """Return a JSON body with its strings shaped. Raises: msgspec.DecodeError, RecursionError when it is none."""
     if not shaper.touches(body):
         return body
-    left = shaper.limit_bytes
-
-    def change(text: str) -> str:
-        nonlocal left
-        text = shaper.redact(text)
-        if left is not None:
-            text = truncate(text, left)
-            left -= len(text.encode())
-        return text
-
-    return msgspec.json.encode(map_text(msgspec.json.decode(body), change))
+    return msgspec.json.encode(shape_value(msgspec.json.decode(body), shaper, Budget(shaper.limit_bytes)))
 
 
 def _replace(text: str, spans: list[tuple[int, int, str]]) -> str:

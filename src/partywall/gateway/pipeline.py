@@ -9,6 +9,7 @@ out of reach means no. Source: ADR-0001, ADR-0003, docs/request-path.md.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -269,17 +270,17 @@ class Pipeline:
             return await provider.perform(permit, payload, BoundRoad(self, permit.claims))
         except asyncio.CancelledError:
             if deadline.passed():
-                await self._close(journey, Result.UNKNOWN, reason="timeout")
+                await self._close_failed(journey, Result.UNKNOWN, reason="timeout")
                 raise ProviderTimeout("the provider did not answer in time") from None
-            await asyncio.shield(self._close(journey, Result.CANCELLED, reason="cancelled"))
+            await asyncio.shield(self._close_failed(journey, Result.CANCELLED, reason="cancelled"))
             raise
         except PartywallError as error:
             result = Result.UNKNOWN if isinstance(error, ProviderTimeout) else Result.FAILED
-            await self._close(journey, result, reason=error.code)
+            await self._close_failed(journey, result, reason=error.code)
             raise
         except Exception as error:
             self._log.error("provider.crashed", error, action=journey.envelope.action.type.value)
-            await self._close(journey, Result.UNKNOWN, reason="internal")
+            await self._close_failed(journey, Result.UNKNOWN, reason="internal")
             raise Bug("internal error") from error
         finally:
             deadline.stop()
@@ -291,7 +292,7 @@ class Pipeline:
             effect.body = self._open_stream(journey, effect, effect.body, shaper)
             return effect
         if journey.call.action in CONTENT:
-            effect.body = shape_json(effect.body, shaper)
+            effect.body = await self._shaped(journey, effect.body, shaper)
         if len(effect.body) > self._settings.reply_limit_bytes:
             await self._close(journey, Result.CUT, reason="reply-too-large", usage=effect.usage)
             raise LimitExceeded("the reply is too large", code="reply-too-large")
@@ -305,11 +306,21 @@ class Pipeline:
         )
         return effect
 
+    async def _shaped(self, journey: _Journey, body: bytes, shaper: Shaper) -> bytes:
+        try:
+            return shape_json(body, shaper)
+        except Exception as error:  # not JSON, or too deep to look into: nobody may see it
+            self._log.error("reply.unshapable", error, action=journey.call.action.value)
+            await self._close_failed(journey, Result.FAILED, reason="internal")
+            raise Bug("internal error") from error
+
     def _open_stream(
         self, journey: _Journey, effect: Effect, deltas: AsyncIterator[Delta], shaper: Shaper
     ) -> AsyncIterator[bytes]:
         async def closed(stream: OpenStream) -> None:
-            await self._close(
+            if stream.bug is not None:
+                self._log.error("stream.broke", stream.bug, act=journey.envelope.act)
+            await self._close_failed(  # what was sent cannot be withheld any more
                 journey,
                 stream.result,
                 reason=stream.reason,
@@ -326,7 +337,7 @@ class Pipeline:
             reply_limit_bytes=self._settings.reply_limit_bytes,
             closed=closed,
         )
-        return self.streams.run(stream, seconds_left=journey.envelope.deadline_s - self._clock())
+        return self.streams.open(stream, seconds_left=journey.envelope.deadline_s - self._clock())
 
     async def _close(self, journey: _Journey, result: Result, *, reason: str = "", **what: object) -> None:
         """Record the outcome. Raises: Unavailable(`outcome-unrecorded`): the effect happened, its record did not."""
@@ -340,6 +351,11 @@ class Pipeline:
                 code="outcome-unrecorded",
                 retry_after_s=5.0,
             ) from error
+
+    async def _close_failed(self, journey: _Journey, result: Result, *, reason: str, **what: object) -> None:
+        """Record the outcome of what failed or was sent already: the caller hears that, whether or not this works."""
+        with contextlib.suppress(Unavailable):
+            await self._close(journey, result, reason=reason, **what)
 
     # --- open streams -------------------------------------------------------------------------------------------------
 

@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final, Self
 
 from partywall.decision.envelope import Envelope
 from partywall.decision.ports import Delta
 from partywall.decision.record import Result
 from partywall.errors import PartywallError
-from partywall.gateway.obligations import Shaper, map_text, truncate
+from partywall.gateway.obligations import Budget, Shaper, shape_value
 
 Render = Callable[[Delta], bytes]
+
+STALL_S: Final = 2.0
+"""How long a stream that was cut waits for its caller to fetch the reason before it is ended without it."""
+CLOSE_LIMIT_S: Final = 5.0
+"""How long an upstream may take to let go before the outcome is recorded all the same."""
 
 
 class HoldBack:
@@ -28,30 +35,31 @@ class HoldBack:
     def __init__(self, shaper: Shaper) -> None:
         self._shaper = shaper
         self._held = ""
-        self._left_bytes = shaper.limit_bytes
+        self._budget = Budget(shaper.limit_bytes)
 
     def feed(self, text: str) -> str:
         """Return what may leave now."""
         self._held += text
         safe = self._shaper.safe_length(self._held)
         ready, self._held = self._held[:safe], self._held[safe:]
-        return self._limit(self._shaper.redact(ready))
+        return self._budget.take(self._shaper.redact(ready))
 
     def flush(self) -> str:
         """Return the rest."""
         ready, self._held = self._held, ""
-        return self._limit(self._shaper.redact(ready))
+        return self._budget.take(self._shaper.redact(ready))
 
-    def _limit(self, text: str) -> str:
-        if self._left_bytes is None:
-            return text
-        text = truncate(text, self._left_bytes)
-        self._left_bytes -= len(text.encode())
-        return text
+    def event(self, event: Any) -> Any:
+        """Return an event that is no text in pieces, shaped as a whole."""
+        return shape_value(event, self._shaper, self._budget)
 
 
 class OpenStream:
-    """One streamed answer. result, reason: how it ended; emitted_*: what the caller was really sent."""
+    """One streamed answer: iterate to send it, `aclose` when the caller is gone; both end in exactly one outcome.
+
+    result, reason: how it ended; emitted_*: what the caller was really handed; bug: what broke, for the operator's log.
+    closed: records the outcome.
+    """
 
     def __init__(
         self,
@@ -67,73 +75,90 @@ class OpenStream:
         self.result = Result.CANCELLED
         self.reason = "caller-went-away"
         self.emitted_bytes = 0
+        self.bug: Exception | None = None
+        self.on_end: Callable[[], None] = lambda: None
         self._deltas = deltas
-        self._shaper = shaper
         self._held = HoldBack(shaper)
         self._render = render
         self._limit_bytes = reply_limit_bytes
         self._closed = closed
         self._digest = hashlib.sha256()
-        self._cut: asyncio.Future[tuple[Result, str]] = asyncio.get_running_loop().create_future()
+        self._ready: deque[bytes] = deque()
+        self._cut: tuple[Result, str] | None = None
+        self._over = False
+        self._reader: asyncio.Task[object] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     @property
     def emitted_sha256(self) -> bytes:
         """Digest of the emitted bytes."""
         return self._digest.digest()
 
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next rendered chunk. Raises: StopAsyncIteration once the outcome is recorded."""
+        while True:
+            if self._cut is not None and not self._over:
+                self._conclude(*self._cut)
+            if self._ready:
+                return self._emit(self._ready.popleft())
+            if self._over:
+                await self._end()
+                raise StopAsyncIteration
+            await self._advance()
+
+    async def aclose(self) -> None:
+        """End it, wherever it is: the caller went away. Twice is once."""
+        self._give_up()
+        await self._end()
+
     def cut(self, result: Result, reason: str) -> None:
-        """End it before its next chunk."""
-        if not self._cut.done():
-            self._cut.set_result((result, reason))
+        """End it before its next chunk, even while it waits for the upstream or for its caller."""
+        if self._cut is not None or self._over:
+            return
+        self._cut = (result, reason)
+        if self._reader is not None:
+            self._reader.cancel()
+        else:
+            asyncio.get_running_loop().call_later(STALL_S, self._abandon)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield rendered events until the end or the cut; then record the outcome, whatever happened."""
-        try:
-            while True:
-                delta = await self._next()
-                if delta is None:
-                    break
-                for rendered in self._shape(delta):
-                    self._count(rendered)
-                    yield rendered
-                if self.emitted_bytes > self._limit_bytes:
-                    self.cut(Result.CUT, "reply-too-large")
-            if not self._cut.done():
-                self.result, self.reason = Result.COMPLETE, ""
-                if rest := self._held.flush():
-                    rendered = self._render(Delta(text=rest, event=None))
-                    self._count(rendered)
-                    yield rendered
-            else:
-                self.result, self.reason = self._cut.result()
-                rendered = self._render(Delta(text="", event=None, fault=self.reason))
-                self._count(rendered)
-                yield rendered
-        except PartywallError as error:
-            self.result, self.reason = Result.FAILED, error.code
-            rendered = self._render(Delta(text="", event=None, fault=error.code))
-            self._count(rendered)
-            yield rendered
-        finally:
-            self._cut.cancel()
-            await asyncio.shield(self._end())
+    # --- inside -------------------------------------------------------------------------------------------------------
 
-    async def _next(self) -> Delta | None:
-        """Return the next delta; None at the end or when it was cut."""
-        if self._cut.done():
-            return None
-        step: asyncio.Future[Delta] = asyncio.ensure_future(anext(self._deltas))
+    async def _advance(self) -> None:
+        """Fetch one delta and make it ready, or conclude."""
         try:
-            await asyncio.wait((step, self._cut), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not step.done():
-                step.cancel()
-        if self._cut.done():
-            return None
-        try:
-            return step.result()
+            delta = await self._pull()
+            if delta is not None:
+                self._ready.extend(self._shape(delta))
         except StopAsyncIteration:
-            return None
+            self._finish()
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
+        except PartywallError as error:
+            self._conclude(Result.FAILED, error.code)
+        except Exception as error:  # whatever broke, the caller gets no more and the record says so
+            self.bug = error
+            self._conclude(Result.FAILED, "internal")
+
+    async def _pull(self) -> Delta | None:
+        """Return the upstream's next delta; None when the stream was cut meanwhile.
+
+        A cut cancels this task, as a deadline would: the upstream ends in its own `finally`, and no task a chunk is
+        needed.
+        """
+        self._reader = task = asyncio.current_task()
+        try:
+            delta: Delta | None = await anext(self._deltas)
+        except asyncio.CancelledError:
+            if self._cut is None or task is None or task.uncancel():
+                raise  # the caller went away, whether or not the stream was cut as well
+            delta = None
+        finally:
+            self._reader = None
+        return None if self._cut is not None else delta
 
     def _shape(self, delta: Delta) -> list[bytes]:
         """Return the events to send for a delta: text as far as it is safe, other events after the held text."""
@@ -143,19 +168,61 @@ class OpenStream:
         rendered = []
         if rest := self._held.flush():
             rendered.append(self._render(Delta(text=rest, event=None)))
-        event = map_text(delta.event, self._shaper.redact)
-        rendered.append(self._render(Delta(text="", event=event)))
+        rendered.append(self._render(Delta(text="", event=self._held.event(delta.event))))
         return rendered
 
-    def _count(self, rendered: bytes) -> None:
+    def _finish(self) -> None:
+        """The upstream said all: what is still held leaves."""
+        self._over = True
+        self.result, self.reason = Result.COMPLETE, ""
+        if rest := self._held.flush():
+            self._ready.append(self._render(Delta(text=rest, event=None)))
+
+    def _conclude(self, result: Result, reason: str) -> None:
+        """Nothing more of the upstream leaves; the caller is told why."""
+        self._over = True
+        self.result, self.reason = result, reason
+        self._ready.clear()
+        self._ready.append(self._render(Delta(text="", event=None, fault=reason)))
+
+    def _emit(self, rendered: bytes) -> bytes:
         self.emitted_bytes += len(rendered)
         self._digest.update(rendered)
+        if self.emitted_bytes > self._limit_bytes and not self._over:
+            self._cut = self._cut or (Result.CUT, "reply-too-large")
+        return rendered
+
+    def _abandon(self) -> None:
+        """A caller that does not fetch its last words (a full pipe, a forgotten reader) holds nothing open."""
+        if not self._over:
+            self._give_up()
+            self._start_end()
+
+    def _give_up(self) -> None:
+        if not self._over and self._cut is not None:
+            self.result, self.reason = self._cut
+        self._over = True
+        self._ready.clear()
 
     async def _end(self) -> None:
+        await asyncio.shield(self._start_end())
+
+    def _start_end(self) -> asyncio.Task[None]:
+        if self._ending is None:
+            self._ending = asyncio.ensure_future(self._close())
+        return self._ending
+
+    async def _close(self) -> None:
+        """Let go of the upstream, then record the outcome, whatever happens on the way."""
+        self.on_end()
         close = getattr(self._deltas, "aclose", None)
-        if close is not None:
-            await close()
-        await self._closed(self)
+        try:
+            if close is not None:
+                await asyncio.wait_for(close(), CLOSE_LIMIT_S)
+        except Exception:  # noqa: S110  # an upstream that does not let go changes nothing of what was emitted
+            pass
+        finally:
+            await self._closed(self)
 
 
 class StreamRegistry:
@@ -170,26 +237,28 @@ class StreamRegistry:
     def __len__(self) -> int:
         return len(self._open)
 
-    async def run(self, stream: OpenStream, *, seconds_left: float) -> AsyncIterator[bytes]:
-        """Yield the stream's chunks while it is registered; cut it when its time is over."""
+    def open(self, stream: OpenStream, *, seconds_left: float) -> OpenStream:
+        """Keep the stream until it ends; cut it when its time is over."""
         loop = asyncio.get_running_loop()
-        self._open.add(stream)
         deadline = loop.call_later(seconds_left, stream.cut, Result.CUT, "request-timeout")
-        if self._timer is None:
-            self._timer = loop.call_later(self._recheck_s, self._tick)
-        chunks = stream.chunks()
-        try:
-            async for chunk in chunks:
-                yield chunk
-        finally:
+
+        def ended() -> None:
             deadline.cancel()
             self._open.discard(stream)
-            await chunks.aclose()  # type: ignore[attr-defined]
+
+        stream.on_end = ended
+        self._open.add(stream)
+        if self._timer is None:
+            self._timer = loop.call_later(self._recheck_s, self._tick)
+        return stream
 
     def recheck(self) -> None:
         """Decide every open stream again, now; cut those that may not go on."""
         for stream in list(self._open):
-            reason = self._still_allowed(stream.envelope)
+            try:
+                reason = self._still_allowed(stream.envelope)
+            except Exception:  # what cannot be decided is denied
+                reason = "internal"
             if reason is not None:
                 stream.cut(Result.DENIED_MIDWAY, reason)
 

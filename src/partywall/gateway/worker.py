@@ -21,6 +21,7 @@ from partywall.decision.decide import Decider
 from partywall.decision.ports import Ledger, Provider
 from partywall.errors import PartywallError, Unavailable
 from partywall.gateway.authenticate import Authenticator
+from partywall.gateway.connection import Connection
 from partywall.gateway.enrolment import Enrolment
 from partywall.gateway.http import Door, HttpServer
 from partywall.gateway.mcp import McpDoor
@@ -244,7 +245,7 @@ async def serve(
         return
     config = uvicorn.Config(
         gateway.http,
-        http="httptools",
+        http=Connection,
         loop="none",
         lifespan="off",
         log_config=None,

@@ -266,15 +266,11 @@ class CredentialForwarded(_Remembering):
 
     def make_models(self) -> Provider:
         class Forwarding(ModelProvider):
-            def _http(self) -> Any:
-                client = super()._http()
-
-                class Client:
-                    def post(self, url: str) -> Any:
-                        request = REQUEST.get()
-                        return client.post(url).header("authorization", f"Bearer {request and request.credential()}")
-
-                return Client()
+            async def _ask(self, model: facts_module.ModelFacts, claims: PermitClaims, payload: bytes) -> Any:
+                request = REQUEST.get()
+                forwarded = {"authorization": f"Bearer {request and request.credential()}"}
+                url = model.upstream + models.CHAT_PATH
+                return await self._upstreams.post(claims.tenant, url, payload, headers=forwarded)
 
         return Forwarding(region=self.region, clock=self.clock)
 
@@ -313,9 +309,8 @@ class ReplyForwarded(Knocked):
             async def _complete(
                 self, model: facts_module.ModelFacts, claims: PermitClaims, payload: bytes, label: Label
             ) -> Effect:
-                request = self._http().post(model.upstream + models.CHAT_PATH)
-                response = await request.header("content-type", "application/json").body_bytes(payload).build().send()
-                return Effect(body=bytes(await response.bytes()), label=label)
+                response = await self._ask(model, claims, payload)
+                return Effect(body=await response.read(self._reply_limit_bytes), label=label)
 
         return Forwarding(region=self.region, clock=self.clock)
 

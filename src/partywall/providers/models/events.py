@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from pyreqwest.response import Response
-
 from partywall.errors import BadReply
+from partywall.providers.models.http1 import Response
 
 EVENT_LIMIT_BYTES = 1_048_576
 
@@ -39,6 +38,6 @@ class EventBuffer:
 async def events_of(response: Response, *, limit_bytes: int) -> AsyncIterator[bytes]:
     """Yield the data of each event of a streamed response."""
     buffer = EventBuffer(limit_bytes)
-    while (chunk := await response.body_reader.read_chunk()) is not None:
-        for event in buffer.feed(bytes(chunk)):
+    while (chunk := await response.chunk()) is not None:
+        for event in buffer.feed(chunk):
             yield event

@@ -7,21 +7,18 @@ from allow-listed fields. Source: ADR-0003, attacks.md KV-1, KV-4, ID-2.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
-import pyreqwest.exceptions
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.response import Response
 
 from partywall.decision.action import ActionType, Resource
 from partywall.decision.facts import ModelFacts, SubjectFacts, TenantFacts
 from partywall.decision.labels import Label, Trust
 from partywall.decision.permit import Permit, PermitClaims
 from partywall.decision.ports import Call, Clock, Delta, Effect, Prepared, Road
-from partywall.errors import BadReply, LimitExceeded, NotFound, ProviderFault, ProviderRefused, ProviderTimeout
+from partywall.errors import BadReply, NotFound, ProviderFault, ProviderRefused
 from partywall.providers.models.events import events_of
+from partywall.providers.models.http1 import Response, Upstreams
 from partywall.wire.ids import ActId
 from partywall.wire.openai import ChatChunk, ChatReply, ChatRequest, parse_chat
 
@@ -59,9 +56,8 @@ class ModelProvider:
     ) -> None:
         self._region = region
         self._clock = clock
-        self._timeout_s = timeout_s
         self._reply_limit_bytes = reply_limit_bytes
-        self._client: Client | None = None
+        self._upstreams = Upstreams(timeout_s=timeout_s)
 
     def prepare(self, call: Call, facts: TenantFacts) -> Prepared:
         """Return the model of this cell and the exact bytes for its upstream. Raises: NotFound, Malformed."""
@@ -90,19 +86,21 @@ class ModelProvider:
 
     async def close(self) -> None:
         """Close the connections to upstreams."""
-        if self._client is not None:
-            await self._client.close()
+        await self._upstreams.close()
+
+    async def _ask(self, model: ModelFacts, claims: PermitClaims, payload: bytes) -> Response:
+        """Send the payload and return the reply of a model that accepted it. Raises: ProviderFault."""
+        response = await self._upstreams.post(claims.tenant, model.upstream + CHAT_PATH, payload)
+        try:
+            raise_for(response)
+        except ProviderFault:
+            response.close()
+            raise
+        return response
 
     async def _complete(self, model: ModelFacts, claims: PermitClaims, payload: bytes, label: Label) -> Effect:
-        try:
-            request = self._http().post(model.upstream + CHAT_PATH)
-            response = await request.body_bytes(payload).build().send()
-            raise_for(response)
-            body = bytes(await response.bytes())
-        except pyreqwest.exceptions.PyreqwestError as error:
-            raise fault_of(error) from error
-        if len(body) > self._reply_limit_bytes:
-            raise LimitExceeded("the model's reply is too large", code="reply-too-large")
+        response = await self._ask(model, claims, payload)
+        body = await response.read(self._reply_limit_bytes)
         try:
             upstream = _reply.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -117,25 +115,13 @@ class ModelProvider:
         return Effect(body=_encode(reply), label=label, usage=upstream.usage.as_dict())
 
     async def _stream(self, note: _Note, claims: PermitClaims, payload: bytes, label: Label) -> Effect:
-        request = self._http().post(note.model.upstream + CHAT_PATH)
-        pending = request.body_bytes(payload).streamed_read_buffer_limit(0).build_streamed()
-        try:
-            response = await pending.__aenter__()
-        except pyreqwest.exceptions.PyreqwestError as error:
-            raise fault_of(error) from error
-        try:
-            raise_for(response)
-        except ProviderFault:
-            await pending.__aexit__(None, None, None)
-            raise
+        response = await self._ask(note.model, claims, payload)
         render = ChunkRenderer(completion_id(claims.act), int(self._clock()), note.model.slug)
         effect = Effect(body=b"", label=label, render=render, media_type="text/event-stream")
-        effect.body = self._deltas(pending, response, effect, include_usage=note.wants_usage)
+        effect.body = self._deltas(response, effect, include_usage=note.wants_usage)
         return effect
 
-    async def _deltas(
-        self, pending: Any, response: Response, effect: Effect, *, include_usage: bool
-    ) -> AsyncIterator[Delta]:
+    async def _deltas(self, response: Response, effect: Effect, *, include_usage: bool) -> AsyncIterator[Delta]:
         """Yield text as it comes and tool calls whole; usage and the end mark last."""
         tools = _ToolCalls()
         finished: str | None = None
@@ -159,19 +145,8 @@ class ModelProvider:
             yield Delta(event={"done": True})
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadReply("the model's stream is not one of chat completion chunks") from error
-        except pyreqwest.exceptions.PyreqwestError as error:
-            raise fault_of(error) from error
         finally:
-            await pending.__aexit__(None, None, None)
-
-    def _http(self) -> Client:
-        if self._client is None:
-            builder = ClientBuilder().no_proxy().follow_redirects(enable=False).http1_only()
-            builder = builder.connect_timeout(timedelta(seconds=5)).timeout(timedelta(seconds=self._timeout_s))
-            builder = builder.gzip(enable=False).brotli(enable=False).zstd(enable=False).deflate(enable=False)
-            builder = builder.default_headers({"content-type": "application/json"})
-            self._client = builder.default_cookie_store(enable=False).tcp_nodelay(enabled=True).build()
-        return self._client
+            response.close()
 
 
 class ChunkRenderer:
@@ -266,15 +241,6 @@ def raise_for(response: Response) -> None:
     if response.status == 429:
         raise ProviderRefused("the model is over its limit", code="upstream-limit", retry_after_s=1.0)
     raise ProviderRefused("the model failed", code="upstream-failed", private=str(response.status))
-
-
-def fault_of(error: pyreqwest.exceptions.PyreqwestError) -> ProviderFault:
-    """Return a client error as ours, without its text."""
-    if isinstance(error, TimeoutError) and not isinstance(error, pyreqwest.exceptions.ConnectTimeoutError):
-        return ProviderTimeout("the model did not answer in time")
-    if isinstance(error, (pyreqwest.exceptions.ConnectError, pyreqwest.exceptions.ConnectTimeoutError)):
-        return ProviderRefused("the model is out of reach", code="upstream-unreachable", retry_after_s=2.0)
-    return ProviderFault("the model's connection broke", code="upstream-broken")
 
 
 def _listing(facts: TenantFacts, claims: PermitClaims, now_s: float) -> bytes:

@@ -54,7 +54,8 @@ def one_by_one(answer: Callable[[int, bytes], Awaitable[bytes]]) -> Handler:
     return handle
 
 
-def _encode_fault(error: BaseException) -> bytes:
+def encode_fault(error: BaseException) -> bytes:
+    """Return an error as it may leave the process: typed and public, without its cause."""
     if isinstance(error, PartywallError):
         fault = _Fault(type(error).__name__, error.code, error.public, error.retry_after_s)
     else:
@@ -62,7 +63,8 @@ def _encode_fault(error: BaseException) -> bytes:
     return _encode(fault)
 
 
-def _decode_fault(body: bytes) -> PartywallError:
+def decode_fault(body: bytes) -> PartywallError:
+    """Return the typed error that a peer sent."""
     try:
         fault = _fault.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -111,16 +113,21 @@ class _Connection(asyncio.Protocol):
     def _answer(self, sequence: int, done: asyncio.Future[bytes]) -> None:
         self._tasks.discard(done)
         if done.cancelled():
-            envelope = _Envelope(sequence, False, _encode_fault(Unavailable("shutting down")))
+            envelope = _Envelope(sequence, False, encode_fault(Unavailable("shutting down")))
         elif (error := done.exception()) is not None:
             if not isinstance(error, PartywallError):
                 self._server.on_bug(error)
-            envelope = _Envelope(sequence, False, _encode_fault(error))
+            envelope = _Envelope(sequence, False, encode_fault(error))
         else:
             envelope = _Envelope(sequence, True, done.result())
         if not self._out:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._out.append(encode_frame(_encode(envelope)))
+        try:
+            frame = encode_frame(_encode(envelope))
+        except Malformed as error:  # longer than a frame: the caller must hear of it all the same
+            self._server.on_bug(error)
+            frame = encode_frame(_encode(_Envelope(sequence, False, encode_fault(Bug("a reply that is too long")))))
+        self._out.append(frame)
 
     def _flush(self) -> None:
         out, self._out = self._out, []
@@ -280,7 +287,7 @@ class Client(asyncio.Protocol):
             if reply.ok:
                 future.set_result(reply.body)
             else:
-                future.set_exception(_decode_fault(reply.body))
+                future.set_exception(decode_fault(reply.body))
 
 
 def peer_uid(sock: socket.socket) -> int:

@@ -3,6 +3,8 @@
     kek/<tenant>/kek                  32 random bytes, 0600
     kek/<tenant>/<purpose>.<version>  nonce (12) | AES-256-GCM(data key), bound to tenant, purpose and version
 
+    kek/<tenant>/destroyed            the tenant's keys are gone for good
+
 `destroy` unlinks the key-encryption key after overwriting it; on a disk that keeps old blocks (copy on write, flash,
 backups of this folder) that is not erasure, and a key service is the answer. Source: ADR-0006, attacks.md CR-1.
 """
@@ -63,14 +65,18 @@ class FileKeys:
         kek = self._kek(tenant, make=version == 1)
         key, nonce = os.urandom(KEY_BYTES), os.urandom(NONCE_BYTES)
         wrapped = nonce + AESGCM(kek).encrypt(nonce, key, _bound(tenant, purpose, version))
-        write_durably(self._home(tenant) / f"{purpose}.{version}", wrapped)
+        _write(self._home(tenant) / f"{purpose}.{version}", wrapped)
         self._newest[(tenant, purpose)] = version
         self._remember(tenant, purpose, version, key)
         return version
 
     def destroy_now(self, tenant: TenantId) -> None:
-        """Overwrite and unlink the tenant's key-encryption key, and forget every data key."""
+        """Overwrite and unlink the tenant's key-encryption key, and forget every data key.
+
+        The marker is written first: a crash at any point leaves a tenant whose keys nobody is given any more.
+        """
         path = self._home(tenant) / "kek"
+        _write(path.with_name("destroyed"), b"")
         try:
             with path.open("r+b") as file:
                 file.write(bytes(KEY_BYTES))
@@ -80,7 +86,6 @@ class FileKeys:
             sync_folder(path.parent)
         except FileNotFoundError:
             pass
-        write_durably(self._home(tenant) / "destroyed", b"")
         for entry in [entry for entry in self._cache if entry[0] == tenant]:
             del self._cache[entry]
         for newest in [newest for newest in self._newest if newest[0] == tenant]:
@@ -97,21 +102,23 @@ class FileKeys:
         known = self._newest.get((tenant, purpose))
         if known is not None:
             return known
-        versions = [int(path.suffix[1:]) for path in self._home(tenant).glob(f"{purpose}.[0-9]*")]
-        newest = max(versions, default=0)
+        suffixes = [path.name.removeprefix(f"{purpose}.") for path in self._home(tenant).glob(f"{purpose}.*")]
+        newest = max((int(suffix) for suffix in suffixes if suffix.isdecimal()), default=0)
         if newest:
             self._newest[(tenant, purpose)] = newest
         return newest
 
     def _kek(self, tenant: TenantId, *, make: bool) -> bytes:
         path = self._home(tenant) / "kek"
+        if path.with_name("destroyed").exists():
+            raise NotFound("this tenant's key was destroyed", code="key-destroyed")
         try:
             kek = path.read_bytes()
         except FileNotFoundError:
-            if not make or (self._home(tenant) / "destroyed").exists():
+            if not make:
                 raise NotFound("this tenant's key was destroyed", code="key-destroyed") from None
             kek = os.urandom(KEY_BYTES)
-            write_durably(path, kek)
+            _write(path, kek)
         except OSError as error:
             raise Unavailable("a key cannot be read", code="keys-unreadable") from error
         if len(kek) != KEY_BYTES:
@@ -124,6 +131,8 @@ class FileKeys:
             wrapped = (self._home(tenant) / f"{purpose}.{version}").read_bytes()
         except FileNotFoundError:
             raise NotFound("no such key version", code="no-key-version") from None
+        except OSError as error:
+            raise Unavailable("a key cannot be read", code="keys-unreadable") from error
         try:
             return AESGCM(kek).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _bound(tenant, purpose, version))
         except (InvalidTag, ValueError) as error:
@@ -133,6 +142,13 @@ class FileKeys:
         self._cache[(tenant, purpose, version)] = key
         if len(self._cache) > CACHE_LIMIT:
             self._cache.popitem(last=False)
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        write_durably(path, data)
+    except OSError as error:
+        raise Unavailable("a key cannot be written", code="keys-unwritable", retry_after_s=5.0) from error
 
 
 def _bound(tenant: TenantId, purpose: str, version: int) -> bytes:

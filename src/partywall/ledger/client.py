@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from partywall.decision.record import Record
 from partywall.errors import BadReply, PartywallError, Unavailable
-from partywall.ipc import Client
+from partywall.ipc import Client, decode_fault
 from partywall.ledger.messages import Append, Appended, LedgerReply, Read, ReadReply, Status, StatusReply
 
+MESSAGE_BYTES: Final = 8 * 1024 * 1024
 _encode = msgspec.msgpack.Encoder().encode
 _reply = msgspec.msgpack.Decoder(LedgerReply)
 
@@ -25,7 +27,11 @@ class LedgerClient:
         self._sends: set[asyncio.Task[None]] = set()
 
     async def append(self, record: Record, *, durable: bool) -> None:
-        """Return once the record is written; with `durable`, once it is on disk. Raises: Unavailable."""
+        """Return once the record is written; with `durable`, once it is on disk.
+
+        Raises: Malformed, NotFound (the log's key was destroyed); Unavailable: it may be written all the same, when it
+        was the reply that never came.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         waiting = self._waiting[durable]
@@ -65,46 +71,58 @@ class LedgerClient:
         try:
             await self._client.connect()
         except PartywallError as error:
-            _settle(waiting, error)
+            _fail(waiting, error)
         else:
             self._post(waiting, durable=durable)
 
     def _post(self, waiting: _Waiting, *, durable: bool) -> None:
+        """Send records as one message, or as several where they are too much for one."""
         try:
             body = _encode(Append([record for record, _ in waiting], durable))
-        except (OverflowError, TypeError, ValueError) as error:
-            # One record that cannot be written must not take along those of others in the same turn.
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             if len(waiting) == 1:
-                _settle(waiting, Unavailable("a record cannot be written", private=type(error).__name__))
+                _fail(waiting, Unavailable("a record cannot be written", private=type(error).__name__))
                 return
-            for one in waiting:
-                self._post([one], durable=durable)
-            return
-        reply = self._client.post(body)
-        reply.add_done_callback(lambda done: _settle(waiting, _fault_of(done)))
+            body = None
+        if body is None or (len(body) > MESSAGE_BYTES and len(waiting) > 1):
+            middle = len(waiting) // 2
+            self._post(waiting[:middle], durable=durable)
+            self._post(waiting[middle:], durable=durable)
+        elif len(body) > MESSAGE_BYTES:
+            _fail(waiting, Unavailable("a record is too long", code="record-too-long"))
+        else:
+            self._client.post(body).add_done_callback(lambda done: _settle(waiting, done))
 
 
 _Waiting = list[tuple[Record, asyncio.Future[None]]]
 
 
-def _fault_of(done: asyncio.Future[bytes]) -> BaseException | None:
-    """Return why an append failed, or None."""
+def _settle(waiting: _Waiting, done: asyncio.Future[bytes]) -> None:
+    """Give each record's caller its own answer."""
     if done.cancelled():
-        return Unavailable("the ledger client was closed")
+        _fail(waiting, Unavailable("the ledger client was closed"))
+        return
     if (error := done.exception()) is not None:
-        return error
+        _fail(waiting, error)
+        return
     try:
         reply = _reply.decode(done.result())
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return BadReply("the ledger's reply cannot be read")
-    return None if isinstance(reply, Appended) else BadReply("the ledger did not append")
-
-
-def _settle(waiting: _Waiting, fault: BaseException | None) -> None:
-    for _record, future in waiting:
+        _fail(waiting, BadReply("the ledger's reply cannot be read"))
+        return
+    if not isinstance(reply, Appended) or reply.count + len(reply.refused) != len(waiting):
+        _fail(waiting, BadReply("the ledger did not append"))
+        return
+    for position, (_record, future) in enumerate(waiting):
         if future.done():
             continue
-        if fault is None:
-            future.set_result(None)
+        if reply.refused and position in reply.refused:
+            future.set_exception(decode_fault(reply.refused[position]))
         else:
+            future.set_result(None)
+
+
+def _fail(waiting: _Waiting, fault: BaseException) -> None:
+    for _record, future in waiting:
+        if not future.done():
             future.set_exception(fault)

@@ -2,17 +2,23 @@
 
     entry = length (4) | CRC-32 (4) | log (32 bytes, padded) | leaf
 
-A batch is one write and, when asked for, one fdatasync. A torn tail (a crash in the middle of a write) is cut at the
-next start; damage anywhere else stops the start. Places are `segment << 40 | offset`. Source: ADR-0006.
+A batch is one write and, when asked for, one fdatasync. It begins with a mark: an entry of the log `#synced` that tells
+up to which place everything was on disk when the batch was written. A torn tail (a crash in the middle of a write) is
+cut at the next start; damage before what a later mark vouches for stops the start. Places are
+`segment << 40 | offset`.
+
+After a failed fdatasync nothing is known of what the disk holds (the kernel forgets which pages it could not write), so
+the journal refuses all further appends until a new process has read it again. Source: ADR-0006.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,64 +29,69 @@ SEGMENT_LIMIT_BYTES: Final = 256 * 1024 * 1024
 LOG_BYTES: Final = 32
 LEAF_LIMIT_BYTES: Final = 1_048_576
 _HEAD: Final = struct.Struct(">II")
+_PLACE: Final = struct.Struct(">Q")
+_MARK: Final = b"#synced".ljust(LOG_BYTES, b"\x00")
 ENTRY_BYTES: Final = _HEAD.size + LOG_BYTES
 _OFFSET_BITS: Final = 40
 
 
 class Journal:
-    """Appends and reads entries of one folder."""
+    """Appends and reads entries of one folder. Invariant: the file ends where `place` says, or nothing is appended."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         segments = self._segments()
-        self._segment = segments[-1] if segments else 0
-        self._fd = -1
-        self._offset = 0
         self._readers: dict[int, int] = {}
-        self._open_segment(self._segment)
+        self._segment = segments[-1] if segments else 0
+        self._fd, self._offset = self._open_segment(self._segment)
+        self._synced = 0
+        self.is_failed = False
 
     @property
     def place(self) -> int:
         """Where the next entry will start."""
         return self._segment << _OFFSET_BITS | self._offset
 
-    def append(self, entries: list[tuple[bytes, bytes]], *, durable: bool) -> list[int]:
-        """Write (log, leaf) entries in one go; return their places. Nothing is written when it raises.
+    def append(self, entries: Sequence[tuple[bytes, bytes]], *, durable: bool) -> list[int]:
+        """Write (log, leaf) entries in one go; return their places. Nothing is in the journal when it raises.
 
-        Raises: Unavailable (`ledger-full` when the disk is full).
+        Raises: Unavailable: `ledger-full` when the disk is full; `ledger-failed` when it failed, and ever after.
         """
+        self._check()
         if self._offset >= SEGMENT_LIMIT_BYTES:
-            os.fdatasync(self._fd)
-            self._segment += 1
-            self._open_segment(self._segment)
+            self._next_segment()
+        parts = _entry(_MARK, _PLACE.pack(self._synced))
+        offset, base = self._offset + len(parts[0]) + len(parts[1]), self._segment << _OFFSET_BITS
         places: list[int] = []
-        parts: list[bytes] = []
-        offset, base = self._offset, self._segment << _OFFSET_BITS
         for log, leaf in entries:
-            body = log.ljust(LOG_BYTES, b"\x00") + leaf
-            parts.append(_HEAD.pack(len(body), zlib.crc32(body)))
-            parts.append(body)
+            head, body = _entry(log.ljust(LOG_BYTES, b"\x00"), leaf)
+            parts += (head, body)
             places.append(base | offset)
-            offset += _HEAD.size + len(body)
-        try:
-            self._write(b"".join(parts))
-            if durable:
-                os.fdatasync(self._fd)
-        except OSError as error:
-            os.ftruncate(self._fd, self._offset)
-            full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-            raise Unavailable(
-                "the ledger's disk is full" if full else "the ledger's disk failed",
-                code="ledger-full" if full else "ledger-failed",
-                retry_after_s=5.0,
-            ) from error
+            offset += len(head) + len(body)
+        before = self._offset
+        self._write(b"".join(parts))
         self._offset = offset
+        if durable:
+            try:
+                self.sync()
+            except Unavailable:
+                with contextlib.suppress(OSError):  # so that a restart does not find what was refused
+                    os.ftruncate(self._fd, before)
+                raise
         return places
 
     def sync(self) -> None:
-        """Have everything written on disk."""
-        os.fdatasync(self._fd)
+        """Have everything written on disk. Raises: Unavailable (`ledger-failed`)."""
+        self._check()
+        if self._synced == self.place:
+            return
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            self.is_failed = True
+            raise Unavailable("the ledger's disk failed", code="ledger-failed", retry_after_s=5.0) from error
+        self._synced = self.place
 
     def read(self, place: int) -> bytes:
         """Return the leaf at a place. Raises: Unavailable when it is damaged."""
@@ -95,49 +106,96 @@ class Journal:
                     return body[LOG_BYTES:]
         raise Unavailable("a leaf on disk is damaged", code="ledger-damaged")
 
-    def scan(self, start: int) -> Iterator[tuple[int, bytes, bytes]]:
-        """Yield (place, log, leaf) from a place to the end; cut a torn tail. Raises: Unavailable on damage inside."""
+    def scan(self, start: int, *, mend: bool = False) -> Iterator[tuple[int, bytes, bytes]]:
+        """Yield (place, log, leaf) from a place to the end. mend: cut a torn tail and have all on disk, as at start.
+
+        Raises: Unavailable when what lies between was damaged or is missing.
+        """
         first, offset = start >> _OFFSET_BITS, start & ((1 << _OFFSET_BITS) - 1)
-        for segment in [segment for segment in self._segments() if segment >= first]:
-            data = (self._folder / _name(segment)).read_bytes()
+        if start > self.place:
+            raise Unavailable("the journal ends before what the state has seen of it", code="ledger-damaged")
+        for segment in range(first, self._segment + 1):
+            path = self._folder / _name(segment)
+            if not path.exists():
+                raise Unavailable(f"journal segment {segment} is missing", code="ledger-damaged")
+            data = path.read_bytes()
             position = offset if segment == first else 0
             while position < len(data):
                 entry = _parse(data, position)
                 if entry is None:
-                    self._cut(segment, position, data)
+                    self._cut(segment, position, data, mend=mend)
                     break
-                yield segment << _OFFSET_BITS | position, entry[0].rstrip(b"\x00"), entry[1]
+                if entry[0] != _MARK:
+                    yield segment << _OFFSET_BITS | position, entry[0].rstrip(b"\x00"), entry[1]
                 position += _HEAD.size + LOG_BYTES + len(entry[1])
+            if mend and segment == self._segment:
+                self._renew(data, offset if segment == first else 0)
 
     def close(self) -> None:
-        """Sync and close."""
-        os.fdatasync(self._fd)
-        os.close(self._fd)
-        for descriptor in self._readers.values():
-            os.close(descriptor)
-        self._readers.clear()
+        """Sync and close. Raises: Unavailable when the disk failed; closed all the same."""
+        try:
+            if not self.is_failed:
+                self.sync()
+        finally:
+            for descriptor in (self._fd, *self._readers.values()):
+                os.close(descriptor)
+            self._readers.clear()
+
+    def _check(self) -> None:
+        if self.is_failed:
+            raise Unavailable("the ledger's disk failed", code="ledger-failed", retry_after_s=5.0)
 
     def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
+        view, offset = memoryview(data), self._offset
+        try:
+            while view:
+                written = os.pwrite(self._fd, view, offset)
+                view, offset = view[written:], offset + written
+        except OSError as error:
+            try:
+                os.ftruncate(self._fd, self._offset)
+            except OSError:
+                self.is_failed = True  # what is left behind could be read as entries after a shorter batch
+            raise _failure(error) from error
 
-    def _cut(self, segment: int, position: int, data: bytes) -> None:
-        """Cut what a crash left unfinished; keep the bytes aside. Only the last segment can have such a tail."""
-        if segment != self._segment:
+    def _next_segment(self) -> None:
+        """Go on in a new file, once all of the old one is on disk."""
+        self.sync()
+        try:
+            descriptor, offset = self._open_segment(self._segment + 1)
+        except OSError as error:
+            raise _failure(error) from error
+        os.close(self._fd)
+        self._segment, self._fd, self._offset = self._segment + 1, descriptor, offset
+
+    def _cut(self, segment: int, position: int, data: bytes, *, mend: bool) -> None:
+        """Cut what a crash left unfinished; keep the bytes aside where there is room.
+
+        Only the last segment can have such a tail, and no mark in it vouches for what is cut.
+        """
+        is_tail = mend and segment == self._segment
+        if not is_tail or _vouched(data, position) > segment << _OFFSET_BITS | position:
             raise Unavailable(f"journal segment {segment} is damaged at byte {position}", code="ledger-damaged")
-        (self._folder / f"torn-{segment}-{position}").write_bytes(data[position:])
+        with contextlib.suppress(OSError):  # a full disk must not stop the start
+            (self._folder / f"torn-{segment}-{position}").write_bytes(data[position:])
         os.ftruncate(self._fd, position)
         os.fsync(self._fd)
         self._offset = position
 
-    def _open_segment(self, segment: int) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
+    def _renew(self, data: bytes, start: int) -> None:
+        """Write the tail again over itself: pages whose sync failed in an earlier process count as clean until then."""
+        view = memoryview(data)[start : self._offset]
+        while view:
+            written = os.pwrite(self._fd, view, start)
+            view, start = view[written:], start + written
+        self.sync()
+
+    def _open_segment(self, segment: int) -> tuple[int, int]:
+        """Return (descriptor, size) of a segment's file, made when there is none."""
         path = self._folder / _name(segment)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._offset = os.fstat(self._fd).st_size
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         sync_folder(self._folder)
+        return descriptor, os.fstat(descriptor).st_size
 
     def _segments(self) -> list[int]:
         return sorted(int(path.stem) for path in self._folder.glob("[0-9]*.journal"))
@@ -154,6 +212,28 @@ class Journal:
 
 def _name(segment: int) -> str:
     return f"{segment:08d}.journal"
+
+
+def _entry(log: bytes, leaf: bytes) -> list[bytes]:
+    body = log + leaf
+    return [_HEAD.pack(len(body), zlib.crc32(body)), body]
+
+
+def _failure(error: OSError) -> Unavailable:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return Unavailable("the ledger's disk is full", code="ledger-full", retry_after_s=5.0)
+    return Unavailable("the ledger's disk failed", code="ledger-failed", retry_after_s=5.0)
+
+
+def _vouched(data: bytes, start: int) -> int:
+    """Return up to which place marks behind `start` say that everything was on disk; 0 when there is none."""
+    vouched, at = 0, data.find(_MARK, start)
+    while at >= 0:
+        entry = _parse(data, at - _HEAD.size) if at - _HEAD.size >= start else None
+        if entry is not None and len(entry[1]) == _PLACE.size:
+            vouched = max(vouched, _PLACE.unpack(entry[1])[0])
+        at = data.find(_MARK, at + 1)
+    return vouched
 
 
 def _parse(data: bytes, position: int) -> tuple[bytes, bytes] | None:

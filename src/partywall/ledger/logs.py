@@ -1,11 +1,13 @@
 """All logs of one origin: a record becomes a sealed leaf at the end of its tenant's log, or nothing happens.
 
 Synchronous; the writer process calls it between two turns of its loop. The journal is the truth; trees and `state` are
-mended from it at start. Invariant: nothing of one log depends on another. Source: ADR-0006.
+mended from it. Invariant: nothing of one log depends on another, and no record's failure is another's.
+Source: ADR-0006.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import OrderedDict
@@ -14,22 +16,24 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from partywall.decision.action import ActionType
 from partywall.decision.record import Phase, Record, Result
 from partywall.durable import write_durably
-from partywall.errors import NotFound, PartywallError, Unavailable
+from partywall.errors import Malformed, NotFound, PartywallError, Unavailable
 from partywall.ledger.activity import CLASS_CODES, Activity, decode_activity, encode_activity, prompt_key_of, type_uid
 from partywall.ledger.journal import LEAF_LIMIT_BYTES, Journal
 from partywall.ledger.leaf import NONCE_BYTES, Header, leaf_hash, open_leaf, parse_header, seal
 from partywall.ledger.reserve import Reserve
-from partywall.ledger.tree import Tree
+from partywall.ledger.tree import Damaged, Tree
 from partywall.wire.ids import ActId, TenantId
 
 PURPOSE: Final = "ledger"
 TREE_LIMIT: Final = 256
 CIPHER_LIMIT: Final = 4096
+SWEEP_LIMIT: Final = 500
 
 
 class KeyStore(Protocol):
@@ -48,8 +52,11 @@ class OpenIntent(msgspec.Struct, array_like=True):
 
 
 class _LogState(msgspec.Struct, array_like=True):
+    """root: of the tree when its files were last written, to know them again."""
+
     size: int
     time_us: int
+    root: bytes | None = None
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -62,6 +69,21 @@ class _Sealer(msgspec.Struct):
     version: int
     cipher: AESGCM
     prompt_key: bytes
+
+
+class _Head(msgspec.Struct):
+    """The end of one log while a batch is put together."""
+
+    tree: Tree
+    sealer: _Sealer
+    size: int
+    time_us: int
+
+
+class _Entry(msgspec.Struct):
+    record: Record
+    head: _Head
+    leaf: bytes
 
 
 class Logs:
@@ -86,56 +108,72 @@ class Logs:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def append(self, records: Sequence[Record], *, durable: bool) -> None:
-        """Seal and write records, in order, all or none. Raises: Unavailable; NotFound when a key was destroyed."""
-        opening = sum(record.phase is Phase.INTENT for record in records)
-        if opening:
-            self._reserve.require(len(self.open_intents) + opening)
-        sizes: dict[str, _LogState] = {}
-        entries: list[tuple[bytes, bytes]] = []
-        nonces = os.urandom(NONCE_BYTES * len(records))
-        now_us = int(self._clock() * 1_000_000)
-        for index, record in enumerate(records):
-            state = sizes.get(record.log)
-            if state is None:
-                known = self._logs.get(record.log)
-                state = _LogState(0, 0) if known is None else _LogState(known.size, known.time_us)
-                sizes[record.log] = state
-            state.time_us = max(state.time_us, now_us)
-            nonce = nonces[index * NONCE_BYTES : (index + 1) * NONCE_BYTES]
-            entries.append((record.log.encode(), self._seal(record, state, nonce)))
-            state.size += 1
-        places = self._write(entries, durable=durable, may_release=not opening)
-        for record, place, (_log, leaf) in zip(records, places, entries, strict=True):
-            tree = self._tree(record.log)
-            tree.append(place, leaf_hash(leaf))
-            self._logs[record.log] = _LogState(tree.size, sizes[record.log].time_us)
-            self._track(record.phase, record.act, record.log, place)
+        """Write records, in order. Raises: what `append_each` says of the first that was refused."""
+        refused = self.append_each(records, durable=durable)
+        if refused:
+            raise refused[min(refused)]
+
+    def append_each(self, records: Sequence[Record], *, durable: bool) -> dict[int, PartywallError]:
+        """Seal and write records, in order; return by position why some were refused, the others being written.
+
+        Refusals: NotFound (the log's key was destroyed), Malformed, Unavailable. On a full disk only outcomes are
+        still taken: what was kept free for them is given to them and to nothing else.
+        """
+        refused: dict[int, PartywallError] = {}
+        taken = self._with_reserve(records, refused)
+        while taken:
+            batch = self._sealed(records, taken, refused)
+            taken = [position for position in taken if position not in refused]
+            try:
+                self._write(batch, durable=durable)
+                break
+            except Unavailable as error:
+                outcomes = [position for position in taken if records[position].phase is Phase.OUTCOME]
+                if error.code != "ledger-full" or (len(outcomes) == len(taken) and not self._reserve.release()):
+                    outcomes = []
+                refused.update((position, error) for position in taken if position not in outcomes)
+                taken = outcomes
+        self._put_away()
+        return refused
 
     def sweep(self, older_than_s: float, *, region: str) -> int:
-        """Close intents that have been open for so long as `unknown`; return how many."""
+        """Close intents that have been open for so long as `unknown`, some hundreds a call; return how many."""
         horizon_s = self._clock() - older_than_s
-        closed = 0
-        for intent in [intent for intent in self.open_intents.values() if intent.since_s < horizon_s]:
+        old = [intent for intent in self.open_intents.values() if intent.since_s < horizon_s][:SWEEP_LIMIT]
+        records: list[Record] = []
+        for intent in old:
             try:
-                self.append([self._unknown(intent, region)], durable=True)
+                records.append(self._unknown(intent, region))
             except NotFound:
                 self.open_intents.pop(intent.act, None)  # its log was shredded
-            closed += 1
-        return closed
+            except PartywallError:  # damaged: it stays open, and the others are closed
+                self.open_intents[intent.act] = self.open_intents.pop(intent.act)
+        return len(records) - len(self.append_each(records, durable=True))
+
+    def sync(self) -> None:
+        """Have every leaf on disk. Raises: Unavailable."""
+        self._journal.sync()
 
     def flush(self) -> None:
-        """Write the trees and the state, so that the next start scans little."""
+        """Write the trees and the state, so that the next start scans little. Raises: OSError; Unavailable."""
         self._journal.sync()
-        for tree in self._trees.values():
-            tree.flush()
+        for log, tree in self._trees.items():
+            self._write_tree(log, tree)
         state = _State(self._journal.place, self._logs, list(self.open_intents.values()))
         write_durably(self._state_path, msgspec.msgpack.encode(state))
 
     def close(self) -> None:
-        """Flush and close."""
-        self.flush()
-        self._journal.close()
+        """Flush where that is possible, and close: the next start mends what could not be written."""
+        with contextlib.suppress(OSError, Unavailable):
+            self.flush()
+        with contextlib.suppress(OSError, Unavailable):
+            self._journal.close()
         self._reserve.close()
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether a sync failed: nothing is appended any more, and only a new process can look what the disk holds."""
+        return self._journal.is_failed
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -161,14 +199,28 @@ class Logs:
         """Return a log's tree, for proofs."""
         return self._tree(log)
 
-    def leaves(self, log: str, start: int, stop: int) -> list[bytes]:
-        """Return raw leaves [start, stop)."""
-        return [self._journal.read(place) for place in self._tree(log).places(start, min(stop, self.size(log)))]
+    def leaves(self, log: str, start: int, stop: int, limit_bytes: int | None = None) -> list[bytes]:
+        """Return raw leaves from start to stop or the end, or fewer: as many as limit_bytes take, but at least one."""
+        stop = min(stop, self.size(log))
+        if start >= stop:
+            return []
+        taken: list[bytes] = []
+        taken_bytes = 0
+        for place in self._places(log, start, stop):
+            leaf = self._journal.read(place)
+            taken_bytes += len(leaf)
+            if taken and limit_bytes is not None and taken_bytes > limit_bytes:
+                break
+            taken.append(leaf)
+        return taken
 
     def open(self, log: str, leaf: bytes) -> Activity:
-        """Return what a leaf says. Raises: NotFound when its key was destroyed."""
+        """Return what a leaf says. Raises: NotFound when its key was destroyed; Unavailable when it is damaged."""
         _version, key = self._keys.data_key_now(TenantId(log), PURPOSE, parse_header(leaf).key_version)
-        return decode_activity(open_leaf(AESGCM(key), log, leaf))
+        try:
+            return decode_activity(open_leaf(AESGCM(key), log, leaf))
+        except (InvalidTag, Malformed, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Unavailable("a leaf on disk is damaged", code="ledger-damaged") from error
 
     def keys(self, log: str, versions: set[int]) -> dict[int, bytes]:
         """Return the data keys of these versions, for the tenant's own export."""
@@ -176,23 +228,73 @@ class Logs:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _seal(self, record: Record, state: _LogState, nonce: bytes) -> bytes:
-        sealer = self._sealer(record.log)
+    def _with_reserve(self, records: Sequence[Record], refused: dict[int, PartywallError]) -> list[int]:
+        """Return which records may be written: no intent without room for its outcome."""
+        everything = list(range(len(records)))
+        opening = [position for position in everything if records[position].phase is Phase.INTENT]
+        if not opening:
+            return everything
+        try:
+            self._reserve.require(len(self.open_intents) + len(opening))
+        except Unavailable as error:
+            refused.update(dict.fromkeys(opening, error))
+            return [position for position in everything if position not in refused]
+        return everything
+
+    def _sealed(self, records: Sequence[Record], taken: list[int], refused: dict[int, PartywallError]) -> list[_Entry]:
+        """Return the leaves of these records; those that cannot become one are refused.
+
+        All that can fail for one log fails here, before anything is written.
+        """
+        heads: dict[str, _Head] = {}
+        entries: list[_Entry] = []
+        nonces = os.urandom(NONCE_BYTES * len(taken))
+        now_us = int(self._clock() * 1_000_000)
+        for at, position in enumerate(taken):
+            record = records[position]
+            try:
+                head = heads.get(record.log)
+                if head is None:
+                    head = heads[record.log] = self._head(record.log, now_us)
+                nonce = nonces[at * NONCE_BYTES : (at + 1) * NONCE_BYTES]
+                entries.append(_Entry(record, head, self._seal(record, head, nonce)))
+            except PartywallError as error:
+                refused[position] = error
+            except OSError as error:
+                refused[position] = Unavailable("a log cannot be read", code="ledger-unreadable", private=str(error))
+            except (TypeError, ValueError, OverflowError, RecursionError) as error:
+                refused[position] = Malformed("a record that cannot be written", private=type(error).__name__)
+            else:
+                head.size += 1
+        return entries
+
+    def _head(self, log: TenantId, now_us: int) -> _Head:
+        sealer = self._sealer(log)  # first: it refuses what is no log's name
+        return _Head(self._tree(log), sealer, self.size(log), max(self.time_us(log), now_us))
+
+    def _seal(self, record: Record, head: _Head, nonce: bytes) -> bytes:
+        sealer = head.sealer
         content = encode_activity(record, sealer.prompt_key)
         if len(content) > LEAF_LIMIT_BYTES - 1024:
-            raise Unavailable("a record is too long", code="record-too-long")
+            raise Malformed("a record is too long", code="record-too-long")
         header = Header(
-            state.size, state.time_us, type_uid(record.action), CLASS_CODES[record.action_class], sealer.version
+            head.size, head.time_us, type_uid(record.action), CLASS_CODES[record.action_class], sealer.version
         )
         return seal(sealer.cipher, record.log, header, nonce, content)
 
-    def _write(self, entries: list[tuple[bytes, bytes]], *, durable: bool, may_release: bool) -> list[int]:
-        while True:
-            try:
-                return self._journal.append(entries, durable=durable)
-            except PartywallError as error:
-                if error.code != "ledger-full" or not may_release or not self._reserve.release():
-                    raise
+    def _write(self, batch: list[_Entry], *, durable: bool) -> None:
+        """Write leaves and take them into their logs. Raises: Unavailable, and then nothing is."""
+        if not batch:
+            return
+        places = self._journal.append([(entry.record.log.encode(), entry.leaf) for entry in batch], durable=durable)
+        for entry, place in zip(batch, places, strict=True):
+            record, head = entry.record, entry.head
+            head.tree.append(place, leaf_hash(entry.leaf))
+            state = self._logs.get(record.log)
+            if state is None:
+                state = self._logs[record.log] = _LogState(0, 0)
+            state.size, state.time_us = head.tree.size, head.time_us
+            self._track(record.phase, record.act, record.log, place)
 
     def _track(self, phase: Phase, act: ActId, log: TenantId, place: int) -> None:
         if phase is Phase.INTENT:
@@ -236,14 +338,51 @@ class Logs:
     def _tree(self, log: str) -> Tree:
         tree = self._trees.get(log)
         if tree is None:
-            tree = Tree(self._trees_folder, log, self.size(log))
-            self._trees[log] = tree
-            if len(self._trees) > TREE_LIMIT:
-                _name, oldest = self._trees.popitem(last=False)
-                oldest.flush()
+            tree = self._trees[log] = self._load_tree(log)
         else:
             self._trees.move_to_end(log)
         return tree
+
+    def _load_tree(self, log: str) -> Tree:
+        state = self._logs.get(log) or _LogState(0, 0)
+        try:
+            return Tree(self._trees_folder, log, state.size, state.root)
+        except Damaged:
+            return self._rebuilt(log, state)
+
+    def _rebuilt(self, log: str, state: _LogState) -> Tree:
+        """Return a log's tree, made anew from the journal. Raises: Unavailable when that has other leaves."""
+        tree = Tree(self._trees_folder, log, 0)
+        for place, name, leaf in self._journal.scan(0) if state.size else ():
+            if name == log.encode():
+                tree.append(place, leaf_hash(leaf))
+                if tree.size == state.size:
+                    break
+        if tree.size != state.size or (state.root is not None and tree.frontier.root() != state.root):
+            raise Unavailable(f"the journal misses leaves of {log}", code="ledger-damaged")
+        return tree
+
+    def _places(self, log: str, start: int, stop: int) -> list[int]:
+        try:
+            return self._tree(log).places(start, stop)
+        except Damaged:
+            self._trees[log] = self._rebuilt(log, _LogState(self.size(log), 0, self._tree(log).frontier.root()))
+            return self._trees[log].places(start, stop)
+
+    def _put_away(self) -> None:
+        """Keep the trees that were used last; write down the others."""
+        while len(self._trees) > TREE_LIMIT:
+            log, tree = next(iter(self._trees.items()))
+            try:
+                self._write_tree(log, tree)
+            except OSError:
+                return  # a full disk: what is not written stays here
+            del self._trees[log]
+
+    def _write_tree(self, log: str, tree: Tree) -> None:
+        tree.flush()
+        if log in self._logs:
+            self._logs[log].root = tree.frontier.root()
 
     def _recover(self) -> None:
         """Take the state, then replay what the journal holds beyond it."""
@@ -258,7 +397,7 @@ class Logs:
         self._logs = state.logs
         self.open_intents = {intent.act: intent for intent in state.open}
         replayed = 0
-        for place, log_bytes, leaf in self._journal.scan(state.place):
+        for place, log_bytes, leaf in self._journal.scan(state.place, mend=True):
             log = log_bytes.decode()
             header = parse_header(leaf)
             known = self._logs.setdefault(log, _LogState(0, 0))
@@ -268,8 +407,10 @@ class Logs:
             known.size, known.time_us = header.seq + 1, header.time_us
             self._replay_phase(log, place, leaf, header.time_us / 1_000_000)
             replayed += 1
+            self._put_away()
         if replayed:
-            self.flush()
+            with contextlib.suppress(OSError):  # a full disk must not stop the start
+                self.flush()
 
     def _replay_phase(self, log: str, place: int, leaf: bytes, time_s: float) -> None:
         try:

@@ -15,9 +15,14 @@ class Append(msgspec.Struct, frozen=True, tag="append", array_like=True):
 
 
 class Appended(msgspec.Struct, frozen=True, tag="appended", array_like=True):
-    """All are in their logs."""
+    """The records are in their logs, but for those that were refused.
+
+    count: how many are. refused: by position in the request, why not (`ipc.encode_fault`): no record's failure is
+    another's.
+    """
 
     count: int
+    refused: dict[int, bytes] = {}
 
 
 class Read(msgspec.Struct, frozen=True, tag="read", array_like=True):
@@ -33,7 +38,8 @@ class Read(msgspec.Struct, frozen=True, tag="read", array_like=True):
 class ReadQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to read. mode: `show` (decrypted activities), `export` (portable archive) or `checkpoint`.
 
-    start: first sequence number; limit: at most 1,000 a page for `show`, 50,000 for `export`.
+    start: first sequence number; limit: at most 1,000 a page for `show`, 20,000 for `export`; a page
+    may hold fewer, as some megabytes are enough.
     """
 
     log: str

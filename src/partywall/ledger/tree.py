@@ -1,7 +1,8 @@
 """One log's tree on disk: where each leaf lies, and hashes at levels 0, 8 and 16: a proof reads a few kilobytes.
 
 Files of a log: `<log>.0` (place 8 | hash 32 a leaf), `<log>.8`, `<log>.16` (a hash for each full 256 and 65,536
-leaves). They repeat the journal and are mended from it at start. Source: C2SP tlog-tiles' levels; ADR-0006.
+leaves). They repeat the journal and are mended from it: `Damaged` asks for that. Source: C2SP tlog-tiles' levels;
+ADR-0006.
 """
 
 from __future__ import annotations
@@ -17,10 +18,17 @@ LEVELS: Final = (8, 16)
 TILES_LIMIT: Final = 4
 
 
-class Tree:
-    """Appends are buffered until `flush`; everything else reads what was flushed and what is buffered."""
+class Damaged(Exception):
+    """The files do not hold the tree that they should; the journal does."""
 
-    def __init__(self, folder: Path, log: str, size: int) -> None:
+
+class Tree:
+    """Appends are buffered until `flush`; everything else reads what was flushed and what is buffered.
+
+    root: that the first `size` leaves must have, where it is known. Raises: Damaged, also from every read.
+    """
+
+    def __init__(self, folder: Path, log: str, size: int, root: bytes | None = None) -> None:
         self._rows = folder / f"{log}.0"
         self._upper = {level: folder / f"{log}.{level}" for level in LEVELS}
         self._pending_rows = bytearray()
@@ -28,6 +36,8 @@ class Tree:
         self._tiles: dict[tuple[int, int], list[list[bytes]]] = {}
         self.frontier = Frontier()
         self._load(size)
+        if root is not None and self.frontier.root() != root:
+            raise Damaged(log)
 
     @property
     def size(self) -> int:
@@ -42,7 +52,7 @@ class Tree:
                 self._pending_upper[level] += node
 
     def flush(self) -> None:
-        """Write what is buffered (it reaches the disk with the next checkpoint's sync; the journal is the truth)."""
+        """Write what is buffered; not synced, as the journal is the truth. Raises: OSError; the rest stays buffered."""
         _extend(self._rows, self._pending_rows)
         for level, pending in self._pending_upper.items():
             _extend(self._upper[level], pending)
@@ -125,22 +135,28 @@ def _fold(hashes: list[bytes]) -> bytes:
 
 
 def _extend(path: Path, pending: bytearray) -> None:
-    if pending:
-        with path.open("ab", buffering=0) as file:
-            file.write(pending)
-        pending.clear()
+    if not pending:
+        return
+    with path.open("ab", buffering=0) as file:
+        while pending:
+            del pending[: file.write(pending) or 0]
 
 
 def _shorten(path: Path, size_bytes: int) -> None:
-    if not path.exists():
-        path.touch(mode=0o600)
-    if path.stat().st_size > size_bytes:
+    if _size(path) > size_bytes:
         with path.open("r+b") as file:
             file.truncate(size_bytes)
 
 
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _read(path: Path, pending: bytearray, start: int, stop: int) -> bytes:
-    written = path.stat().st_size
+    written = _size(path)
     data = b""
     if start < written:
         with path.open("rb") as file:
@@ -149,5 +165,5 @@ def _read(path: Path, pending: bytearray, start: int, stop: int) -> bytes:
     if stop > written:
         data += bytes(pending[max(0, start - written) : stop - written])
     if len(data) != stop - start:
-        raise ValueError("the tree's files are shorter than its size")
+        raise Damaged(path.name)
     return data

@@ -15,8 +15,9 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from partywall.durable import write_durably
-from partywall.ledger.checkpoint import Checkpoint, format_vkey, sign
+from partywall.durable import write_all, write_durably
+from partywall.errors import Malformed, PartywallError, Unavailable
+from partywall.ledger.checkpoint import Checkpoint, format_vkey, parse_note, sign
 from partywall.ledger.logs import Logs
 from partywall.ledger.merkle import root_of
 
@@ -34,7 +35,7 @@ class Witness:
         self._blind = _secret(folder / "blinding-key")
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self._public_key = self._key.public_key().public_bytes_raw()
-        self._sizes: dict[str, int] = {}
+        self._newest: dict[str, tuple[Checkpoint, str]] = {}
         public.mkdir(parents=True, exist_ok=True)
         path = public / "ledger.pub"
         if not path.exists() or path.read_text() != self.vkey + "\n":
@@ -51,29 +52,52 @@ class Witness:
         return f"{self._origin}/{log}"
 
     def sign_all(self, logs: Logs) -> int:
-        """Sign a checkpoint of each log that grew, and then the operator's; return how many."""
-        grown = [log for log in logs.names() if self._sizes.get(log) != logs.size(log)]
+        """Sign a checkpoint of each log that grew, and then the operator's; return how many.
+
+        Raises: what the first of them that failed raised, when all have been tried.
+        """
+        fault: Exception | None = None
+        grown = [log for log in logs.names() if self._size_signed(log) != logs.size(log)]
         for log in grown:
-            self.sign(logs, log)
+            try:
+                self.sign(logs, log)
+            except (OSError, PartywallError) as error:  # one log's trouble is not another's
+                fault = fault or error
         if grown:
             self._sign_operator(logs)
+        if fault is not None:
+            raise fault
         return len(grown)
 
     def sign(self, logs: Logs, log: str) -> str:
-        """Sign, keep and return a checkpoint of one log as it is now."""
+        """Sign, keep and return a checkpoint of one log as it is now, once all of it is on disk.
+
+        Raises: Unavailable (`ledger-rolled-back`) when an earlier checkpoint covers more than the log holds, as after
+        the restore of an old copy: a second history must not be signed.
+        """
         size = logs.size(log)
-        newest = self.newest(log)
-        if newest is not None and self._sizes.get(log) == size:
-            return newest
-        note = self._note(Checkpoint(self.origin_of(log), size, logs.root(log), logs.time_us(log)))
+        signed = self._newest_of(log)
+        if signed is not None:
+            checkpoint, note = signed
+            if checkpoint.size > size or (checkpoint.size == size and checkpoint.root != logs.root(log)):
+                raise Unavailable("this log was signed with more than it holds", code="ledger-rolled-back")
+            if checkpoint.size == size:
+                return note
+        logs.sync()
+        checkpoint = Checkpoint(self.origin_of(log), size, logs.root(log), logs.time_us(log))
+        note = self._note(checkpoint)
         self._keep(log, note)
-        self._sizes[log] = size
+        self._newest[log] = checkpoint, note
         return note
 
-    def newest(self, log: str) -> str | None:
-        """Return the newest checkpoint of a log."""
-        kept = self.kept(log)
-        return kept[-1] if kept else None
+    def _size_signed(self, log: str) -> int:
+        signed = self._newest_of(log)
+        return 0 if signed is None else signed[0].size
+
+    def _newest_of(self, log: str) -> tuple[Checkpoint, str] | None:
+        if log not in self._newest and (kept := self.kept(log)):
+            self._newest[log] = parse_note(kept[-1])[0], kept[-1]
+        return self._newest.get(log)
 
     def kept(self, log: str) -> list[str]:
         """Return the checkpoints of a log, oldest first; the newest few hundred."""
@@ -85,7 +109,7 @@ class Witness:
             file.seek(start)
             lines = file.read().split(b"\n")
         whole = lines[1:-1] if start else lines[:-1]
-        return [json.loads(line) for line in whole]
+        return [note for line in whole if (note := _note_of(line)) is not None]
 
     def _sign_operator(self, logs: Logs) -> None:
         heads = sorted(
@@ -103,10 +127,17 @@ class Witness:
         return sign(checkpoint, self._origin, self._public_key, self._key)
 
     def _keep(self, log: str, note: str) -> None:
-        descriptor = os.open(self._path(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        """Add a line, whole or not at all."""
+        descriptor = os.open(self._path(log), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, json.dumps(note).encode() + b"\n")
-            os.fdatasync(descriptor)
+            end = os.fstat(descriptor).st_size
+            torn = end and os.pread(descriptor, 1, end - 1) != b"\n"  # by a crash
+            try:
+                write_all(descriptor, (b"\n" if torn else b"") + json.dumps(note).encode() + b"\n")
+                os.fdatasync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, end)
+                raise
         finally:
             os.close(descriptor)
 
@@ -118,3 +149,13 @@ def _secret(path: Path) -> bytes:
     if not path.exists():
         write_durably(path, os.urandom(32))
     return path.read_bytes()
+
+
+def _note_of(line: bytes) -> str | None:
+    """Return the note of a kept line, or None for what a crash left of one."""
+    try:
+        note = json.loads(line)
+        parse_note(note)
+    except (ValueError, TypeError, AttributeError, Malformed):
+        return None
+    return str(note)

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import fcntl
 import hashlib
+import os
 import secrets
 import shutil
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -20,7 +24,7 @@ import msgspec
 from partywall.decision.action import ActionType, parse_resource
 from partywall.decision.record import Record
 from partywall.errors import Bug, Malformed, NotFound, PartywallError, Unauthenticated, Unavailable
-from partywall.ipc import Server, callers
+from partywall.ipc import Server, callers, encode_fault
 from partywall.ledger.leaf import parse_header
 from partywall.ledger.logs import KeyStore, Logs
 from partywall.ledger.messages import Append, Appended, LedgerRequest, Read, ReadQuery, ReadReply, Status, StatusReply
@@ -31,6 +35,7 @@ from partywall.telemetry.log import Log
 
 SHOW_LIMIT: Final = 1_000
 EXPORT_LIMIT: Final = 20_000
+PAGE_BYTES: Final = 4 * 1024 * 1024
 _encode = msgspec.msgpack.Encoder().encode
 _request = msgspec.msgpack.Decoder(LedgerRequest)
 _query = msgspec.json.Decoder(ReadQuery)
@@ -39,14 +44,17 @@ _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class LedgerServer:
-    """Answers the messages of `ledger/messages.py` over one socket."""
+    """Answers the messages of `ledger/messages.py` over one socket. failed: called when the disk failed for good."""
 
-    def __init__(self, logs: Logs, witness: Witness, home: Home, log: Log, *, boot: str) -> None:
+    def __init__(
+        self, logs: Logs, witness: Witness, home: Home, log: Log, *, boot: str, failed: Callable[[], None]
+    ) -> None:
         self._logs = logs
         self._witness = witness
         self._home = home
         self._log = log
         self._boot = boot
+        self._failed = failed
         self._verifier: PermitVerifier | None = None
         self._pending: list[tuple[Append, asyncio.Future[bytes]]] = []
 
@@ -70,31 +78,32 @@ class LedgerServer:
             future.set_result(_encode(self._status() if isinstance(request, Status) else self._read(request)))
         except PartywallError as error:
             future.set_exception(error)
+        except Exception as error:  # one reader's trouble must not cut the connection of all
+            self._log.error("ledger.read-failed", error)
+            future.set_exception(Bug("the ledger failed"))
         return future
 
     def _commit(self) -> None:
-        """Write the group; when it fails as a whole, each request stands alone, so that one cannot fail another."""
+        """Write the group; each record is taken or refused by itself."""
         pending, self._pending = self._pending, []
         durable = any(request.durable for request, _ in pending)
         records: list[Record] = [record for request, _ in pending for record in request.records]
         try:
-            self._logs.append(records, durable=durable)
-        except PartywallError as error:
-            if len(pending) > 1:
-                for one in pending:
-                    self._pending = [one]
-                    self._commit()
-                return
-            _fail(pending[0][1], error)
-            return
-        except Exception as error:  # whatever it was, the worker must hear no
+            refused = self._logs.append_each(records, durable=durable)
+        except Exception as error:  # whatever it was, the workers must hear no
             self._log.error("ledger.append-failed", error)
             for _, future in pending:
-                _fail(future, Bug("the ledger failed"))
+                if not future.done():
+                    future.set_exception(Bug("the ledger failed"))
             return
+        if self._logs.is_failed:
+            self._failed()
+        start = 0
         for request, future in pending:
+            count = len(request.records)
             if not future.done():
-                future.set_result(_encode(Appended(len(request.records))))
+                future.set_result(_encode(_appended(refused, start, count)))
+            start += count
 
     def _status(self) -> StatusReply:
         names = self._logs.names()
@@ -122,30 +131,28 @@ class LedgerServer:
         raise Malformed("mode is show, export or checkpoint", code="bad-request")
 
     def _show(self, query: ReadQuery) -> ReadReply:
-        stop = min(query.start + min(query.limit, SHOW_LIMIT), self._logs.size(query.log))
         shown = []
-        for seq, leaf in enumerate(self._logs.leaves(query.log, query.start, stop), query.start):
+        leaves = self._logs.leaves(query.log, query.start, query.start + min(query.limit, SHOW_LIMIT), PAGE_BYTES)
+        for seq, leaf in enumerate(leaves, query.start):
             header = parse_header(leaf)
             try:
                 activity = msgspec.to_builtins(self._logs.open(query.log, leaf))
             except NotFound:
                 activity = None
             shown.append({"seq": seq, "time_us": header.time_us, "activity": activity})
-        following = stop if stop < self._logs.size(query.log) else None
+        following = self._following(query, len(leaves))
         return ReadReply(
             _json({"leaves": shown, "next_start": following, "size": self._logs.size(query.log)}), following
         )
 
     def _export(self, query: ReadQuery) -> ReadReply:
-        size = self._logs.size(query.log)
-        stop = min(query.start + min(query.limit, EXPORT_LIMIT), size)
-        leaves = self._logs.leaves(query.log, query.start, stop)
+        leaves = self._logs.leaves(query.log, query.start, query.start + min(query.limit, EXPORT_LIMIT), PAGE_BYTES)
         versions = {parse_header(leaf).key_version for leaf in leaves}
         try:
             keys = {str(version): _b64(key) for version, key in self._logs.keys(query.log, versions).items()}
         except NotFound:
             keys = {}
-        following = stop if stop < size else None
+        following = self._following(query, len(leaves))
         body = {
             "origin": self._witness.origin_of(query.log),
             "log": query.log,
@@ -166,10 +173,18 @@ class LedgerServer:
             _json({"checkpoint": note, "vkey": self._witness.vkey, "size": self._logs.size(query.log)}), None
         )
 
+    def _following(self, query: ReadQuery, count: int) -> int | None:
+        """Return where the next page starts; None at the end."""
+        stop = query.start + count
+        return stop if count and stop < self._logs.size(query.log) else None
+
     def _signed(self, log: str) -> list[str]:
+        """Return a log's checkpoints, the last over all of it; one that cannot be signed now is left out."""
         if self._logs.size(log):
-            self._logs.flush()
-            self._witness.sign(self._logs, log)
+            try:
+                self._witness.sign(self._logs, log)
+            except (OSError, Unavailable) as error:
+                self._log.error("ledger.checkpoint-failed", error)
         return self._witness.kept(log)
 
     def _gate(self) -> PermitVerifier:
@@ -183,11 +198,23 @@ class LedgerServer:
 
 
 async def serve(home: Home, settings: Settings, log: Log, stop: asyncio.Event, *, keys: KeyStore) -> None:
-    """Serve until stop is set; then write everything down and sign it. keys: of the logs, for this process alone."""
-    logs = Logs(home.ledger, keys, reserve_bytes=settings.ledger.reserve_bytes)
+    """Serve until stop is set; then write everything down and sign it. keys: of the logs, for this process alone.
+
+    Raises: Unavailable when another process has these logs open, or when the disk failed.
+    """
+    with _alone(home.ledger):
+        logs = Logs(home.ledger, keys, reserve_bytes=settings.ledger.reserve_bytes)
+        try:
+            await _serve(home, settings, log, stop, logs)
+        finally:
+            logs.close()
+        if logs.is_failed:
+            raise Unavailable("the ledger's disk failed", code="ledger-failed")
+
+
+async def _serve(home: Home, settings: Settings, log: Log, stop: asyncio.Event, logs: Logs) -> None:
     witness = Witness(home.ledger, home.public_keys, origin=settings.ledger.origin)
-    boot = secrets.token_hex(16)
-    server = LedgerServer(logs, witness, home, log, boot=boot)
+    server = LedgerServer(logs, witness, home, log, boot=secrets.token_hex(16), failed=stop.set)
     socket = Server(
         home.ledger_socket,
         server.handle,
@@ -199,9 +226,7 @@ async def serve(home: Home, settings: Settings, log: Log, stop: asyncio.Event, *
     log.info("ledger.ready", leaves=sum(logs.size(name) for name in logs.names()))
     jobs = [
         asyncio.ensure_future(_every(settings.ledger.checkpoint_s, lambda: _checkpoint(logs, witness), log)),
-        asyncio.ensure_future(
-            _every(settings.ledger.sweep_s, lambda: _sweep(logs, settings, log), log),
-        ),
+        asyncio.ensure_future(_every(settings.ledger.sweep_s, lambda: _sweep(logs, settings, log), log)),
     ]
     try:
         await stop.wait()
@@ -210,8 +235,21 @@ async def serve(home: Home, settings: Settings, log: Log, stop: asyncio.Event, *
             job.cancel()
         await socket.close()
         await asyncio.sleep(0)
-        _checkpoint(logs, witness)
-        logs.close()
+        _attempt(lambda: _checkpoint(logs, witness), log)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock: two writers of one journal would destroy it. Raises: Unavailable."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise Unavailable("another process has this ledger open", code="ledger-locked", retry_after_s=1.0) from error
+    finally:
+        os.close(descriptor)
 
 
 def _checkpoint(logs: Logs, witness: Witness) -> None:
@@ -225,19 +263,25 @@ def _sweep(logs: Logs, settings: Settings, log: Log) -> None:
         log.warning("ledger.orphans-closed", count=closed)
 
 
-async def _every(period_s: float, job: object, log: Log) -> None:
-    assert callable(job)
+async def _every(period_s: float, job: Callable[[], None], log: Log) -> None:
     while True:
         await asyncio.sleep(period_s)
-        try:
-            job()
-        except Exception as error:  # a full disk must not end the schedule
-            log.error("ledger.job-failed", error)  # noqa: TRY400  # our own sink
+        _attempt(job, log)
 
 
-def _fail(future: asyncio.Future[bytes], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
+def _attempt(job: Callable[[], None], log: Log) -> None:
+    try:
+        job()
+    except Exception as error:  # a full disk must not end the schedule, nor the shutdown
+        log.error("ledger.job-failed", error)  # noqa: TRY400  # our own sink
+
+
+def _appended(refused: dict[int, PartywallError], start: int, count: int) -> Appended:
+    """Return the reply to the request whose records lie at [start, start + count) of the group."""
+    if not refused:
+        return Appended(count)
+    own = {at: encode_fault(refused[start + at]) for at in range(count) if start + at in refused}
+    return Appended(count - len(own), own)
 
 
 def _b64(data: bytes) -> str:

@@ -42,6 +42,13 @@ _PATTERN_PIECE: Final = re.compile(
 )
 """What both engines read alike: no \\d \\w \\s \\b (Unicode in one, ASCII in the other), flags, or class arithmetic."""
 
+_STEPS_OF_A_CALL: Final = 1 / 500
+_STEPS_OF_A_COPY: Final = 1 / 60
+_STEPS_OF_A_PLACE: Final = 1 / 200
+_COPYING: Final = frozenset({"replace", "split", "sprintf", "concat", "sort", "set"})
+_WIDE: Final = 5
+"""Places of `.` and `[^…]`: every letter that is not ASCII is several."""
+
 
 def check_call(call: Call) -> tuple[str, str] | None:
     """Return (finding id, message) when a builtin may not be called, or not so; None when it may."""
@@ -53,6 +60,36 @@ def check_call(call: Call) -> tuple[str, str] | None:
     check = _CHECKS.get(call.name)
     problem = check(call) if check is not None else None
     return None if problem is None else ("PW106", problem)
+
+
+def steps_a_character(call: Call) -> float:
+    """Return what a builtin costs for each character of the texts it may be given, in steps of `cost`.
+
+    A text is matched against every place in the pattern that it may be at: repetitions count as if written out.
+    """
+    if call.name == "regex.match":
+        return _STEPS_OF_A_CALL + _STEPS_OF_A_PLACE * _places(_literal(call, 0) or "")
+    return _STEPS_OF_A_COPY if call.name in _COPYING else _STEPS_OF_A_CALL
+
+
+def _places(pattern: str) -> int:
+    """Return how many characters and classes a pattern has, its repetitions written out."""
+    totals, last, position = [0], 0, 0
+    while piece := _PATTERN_PIECE.match(pattern, position):
+        text, position = piece[0], piece.end()
+        if text.startswith("("):
+            totals.append(0)
+        elif text == ")" and len(totals) > 1:
+            last = totals.pop()
+            totals[-1] += last
+        elif text.startswith("{"):
+            times = max(1, *(int(number) for number in re.findall("[0-9]+", text)))
+            totals[-1] += last * (times - 1)
+            last *= times
+        elif text[0] not in "*+?|^$)":
+            last = _WIDE if text == "." or text.startswith("[^") else 1
+            totals[-1] += last
+    return sum(totals)
 
 
 def _check_replace(call: Call) -> str | None:

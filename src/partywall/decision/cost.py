@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from partywall.decision.builtins import steps_a_character
 from partywall.decision.syntax import Definition, Node, bound_names, calls, references, variables, walk
 
 DEGREE_LIMIT: Final = 4
@@ -27,20 +28,28 @@ _BYTES_A_STEP: Final = 1_000
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """A module's bound. degree, bits: as above. splits: texts count by their characters."""
+    """A module's bound. degree, bits: as above. splits: texts count by their characters.
+
+    scans: steps for each character of the input that builtins read, by the degree of what calls them.
+    """
 
     degree: int = 0
     bits: float = 0.0
     splits: bool = False
     reads: bool = False
+    scans: tuple[float, ...] = ()
 
     def work(self, document: str) -> float:
         """Return the bound in steps (about half a microsecond each) for an input document."""
-        if self.degree == 0:
-            return float(2**self.bits)
         reading = 1 + len(document) / _BYTES_A_STEP if self.reads else 1
         elements = len(document) if self.splits else document.count(",") + document.count(":") + 2
-        return float(elements**self.degree * 2**self.bits * reading)
+        # Read one after the other, the parts of the input are no longer than the input.
+        scanned = sum(
+            steps * elements ** (degree if self.reads else max(0, degree - 1))
+            for degree, steps in enumerate(self.scans)
+        )
+        own = 2**self.bits if self.degree == 0 else elements**self.degree * 2**self.bits * reading
+        return float(own + scanned * len(document))
 
 
 class _Bound(msgspec.Struct, frozen=True):
@@ -59,7 +68,25 @@ def cost_of(named: Mapping[str, Sequence[Definition]], entries: Sequence[str]) -
     splits = any(call.name in SPLITTING for name in bounds for one in named[name] for call in calls(one.parts))
     reads = any(_reads_again(one, sizes) for name in bounds for one in named[name])
     degree = max((one.degree for one in reached), default=0)
-    return Cost(degree, max((one.bits for one in reached), default=0.0) + log2(max(1, len(reached))), splits, reads)
+    bits = max((one.bits for one in reached), default=0.0) + log2(max(1, len(reached)))
+    every = [one for name in bounds for one in named[name]]
+    return Cost(degree, bits, splits, reads, _scans(every, named, sizes, _Bound(degree, bits)))
+
+
+def _scans(
+    every: Sequence[Definition],
+    named: Mapping[str, Sequence[Definition]],
+    sizes: Mapping[str, int | None],
+    whole: _Bound,
+) -> tuple[float, ...]:
+    """Return the steps a character of all builtins, by degree. A function is called as often as the whole allows."""
+    steps = [0.0] * (DEGREE_LIMIT + 1)
+    for one in every:
+        here = sum(steps_a_character(call) for call in calls(one.parts) if call.name not in named)
+        degree, bits = (whole.degree, whole.bits) if one.kind == "function" else _iterations(one, sizes)
+        if here:
+            steps[min(degree, DEGREE_LIMIT)] += here * 2.0 ** min(bits, BITS_LIMIT)
+    return tuple(steps)
 
 
 def find_cycle(named: Mapping[str, Sequence[Definition]]) -> str | None:

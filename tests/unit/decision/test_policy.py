@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import threading
+import time
 from typing import Any
 
 import msgspec
@@ -212,3 +213,32 @@ def test_the_base_alone_has_no_arguments() -> None:
     assert policy.grant("{}").deny == Reason(
         "not-granted", "Ask a tenant administrator for a grant of this action on this resource."
     )
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        r"regex.match(`(?:a|b)*a(?:a|b){300}c`, input.payload.text)",
+        r"regex.match(`a[^c]{60}c`, input.payload.text)",
+        r'replace(input.payload.text, "a", "") == "x"',
+    ],
+)
+def test_builtins_that_read_a_long_text_again_and_again_are_refused_before_they_cost(condition):
+    rules = "\n".join(f'deny contains "x{number}" if {{ {number} != 77; {condition} }}' for number in range(20))
+    policy = Policy(f"package tenant\nimport rego.v1\n{rules}")
+    short, long = ('{"payload":{"text":"%s"}}' % ("ab" * count) for count in (200, 450_000))
+    policy.arguments(short)
+    began_s = time.perf_counter()
+    with pytest.raises(PolicyFailed, match="too large"):
+        policy.arguments(long)
+    assert time.perf_counter() - began_s < 0.5
+
+
+def test_a_policy_with_a_few_patterns_judges_a_long_text():
+    patterns = (r"^[A-Z]{2}[0-9]{2}", r"(?:[0-9]{4}[ -]?){4}", r"[a-z0-9.]+@[a-z0-9.]+")
+    rules = "\n".join(
+        f'deny contains "p{number}" if regex.match(`{pattern}`, input.payload.text)'
+        for number, pattern in enumerate(patterns)
+    )
+    policy = Policy(f"package tenant\nimport rego.v1\n{rules}")
+    assert policy.arguments('{"payload":{"text":"%s"}}' % ("word " * 60_000)).deny is None

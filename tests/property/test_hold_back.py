@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from partywall.decision.labels import Classification, Label
 from partywall.decision.verdict import Redact, Tag, Truncate
-from partywall.gateway.obligations import ALWAYS, PATTERNS, Shaper, shape_json, truncate
+from partywall.gateway.obligations import ALWAYS, HELD_LIMIT, PATTERNS, Shaper, shape_json, truncate
 from partywall.gateway.stream import HoldBack
 from partywall.wire.ids import TenantId
 
@@ -75,6 +75,29 @@ def test_our_own_credentials_never_leave_even_one_character_at_a_time(text, cuts
     assert KEY not in seen
     assert JWT not in seen
     assert len(cuts) >= 0
+
+
+def test_where_a_cut_falls_does_not_move_the_border_of_a_word():
+    """Found by the property above: after a cut, digits that a letter precedes look like a word of their own."""
+    text = KEY + "4111 11114111 1111 1111 1111"
+    shaper = Shaper([Redact(("card",))])
+    for cut in range(len(text)):
+        assert streamed(shaper, text, [cut]) == shaper.redact(text)
+
+
+def test_a_word_without_end_is_not_held_back_without_end():
+    held = HoldBack(Shaper([]))
+    assert held.feed("token eyJhbGciOiJFZERTQSJ9.c2lnc2ln.") == "token "
+    out = "".join(held.feed("c2lnc2ln" * 100) for _ in range(40))
+    assert len(held._text) <= HELD_LIMIT
+    out += held.feed("c2ln and the rest") + held.flush()
+    assert out == "[redacted:credential] and the rest"
+
+
+def test_a_long_piece_is_held_back_like_a_short_one():
+    held = HoldBack(Shaper([Redact(("card",))]))
+    out = held.feed("word " * 4_000 + "4111 1111 ") + held.feed("1111 1111.") + held.flush()
+    assert out.endswith("word [redacted:card].")
 
 
 def test_ordinary_text_is_not_delayed():

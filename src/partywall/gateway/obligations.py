@@ -25,6 +25,9 @@ PATTERNS: Final[dict[str, str]] = {
 }
 """Detectors by name. RE2 repeats at most 1,000 times; what is unbounded here is bounded by `LONGEST_MATCH`."""
 
+HELD_LIMIT: Final = 8_192
+"""Characters that a stream holds back at most: a longer match hides the word that it stands in, to its end."""
+
 LONGEST_MATCH: Final = {"credential": 4_096, "email": 384, "iban": 44, "card": 38, "phone": 31, "secret": 110}
 """Upper bounds in characters of what each detector can match."""
 
@@ -66,41 +69,44 @@ class Shaper:
         self.hold_back = max(LONGEST_MATCH.get(name, 0) for name in self._detectors)
         self.only_credentials = self._detectors == ALWAYS and self.limit_bytes is None
 
-    def redact(self, text: str) -> str:
-        """Return text with every match replaced by `[redacted:<detector>]`. An unknown detector redacts everything.
+    def redact(self, text: str, start: int = 0, stop: int | None = None) -> str:
+        """Return text[start:stop] with every match replaced by `[redacted:<detector>]`.
 
-        All detectors look at the original text, so that what one replaces is no context for another.
+        All detectors look at the original text, so that what one replaces is no context for another; what stands before
+        start and after stop is context only, and no match crosses them (`safe_length`). An unknown detector redacts
+        everything.
         """
+        stop = len(text) if stop is None else stop
         spans: list[tuple[int, int, str]] = []
         for name in self._detectors:
             compiled = _COMPILED.get(name)
             if compiled is None:  # fail closed: the policy asked for something we cannot do
-                return f"[redacted:{name}]"
+                return f"[redacted:{name}]" if start < stop else ""
             spans.extend(
                 (match.start(), -match.end(), name)
-                for match in compiled.finditer(text)
-                if name != "card" or _is_card(match.group(0))
+                for match in compiled.finditer(text, start)
+                if match.start() < stop and (name != "card" or _is_card(match.group(0)))
             )
-        return _replace(text, sorted(spans)) if spans else text
+        return _replace(text, sorted(spans), start, stop) if spans else text[start:stop]
 
-    def safe_length(self, text: str) -> int:
-        """Return how much of a growing text no match can reach any more; at most `hold_back` is ever held."""
+    def safe_length(self, text: str, start: int = 0) -> int:
+        """Return up to where no match that begins at or after start can reach any more in a growing text."""
         safe = len(text)
         for name in self._detectors:
             unfinished = _UNFINISHED.get(name)
-            found = unfinished.search(text) if unfinished is not None else None
+            found = unfinished.search(text, start) if unfinished is not None else None
             if found is not None:
                 safe = min(safe, max(found.start(), len(text) - LONGEST_MATCH[name]))
-        return self._before_matches(text, safe) if 0 < safe < len(text) else safe
+        return self._before_matches(text, start, safe) if start < safe < len(text) else safe
 
-    def _before_matches(self, text: str, safe: int) -> int:
+    def _before_matches(self, text: str, start: int, safe: int) -> int:
         """Return the last place at or before `safe` that lies inside no match."""
         moved = True
         while moved:
             moved = False
             for name in self._detectors:
                 compiled = _COMPILED.get(name)
-                for match in compiled.finditer(text) if compiled is not None else ():
+                for match in compiled.finditer(text, start) if compiled is not None else ():
                     if match.start() < safe < match.end():
                         safe, moved = match.start(), True
         return safe
@@ -161,15 +167,17 @@ def shape_json(body: bytes, shaper: Shaper) -> bytes:
     return msgspec.json.encode(shape_value(msgspec.json.decode(body), shaper, Budget(shaper.limit_bytes)))
 
 
-def _replace(text: str, spans: list[tuple[int, int, str]]) -> str:
-    """Replace spans (start, minus end, detector), sorted; of overlapping ones all is hidden under the first's name."""
+def _replace(text: str, spans: list[tuple[int, int, str]], start: int, stop: int) -> str:
+    """Return text[start:stop] without the spans (start, minus end, detector), sorted; of overlapping ones all is hidden
+    under the first's name.
+    """
     parts: list[str] = []
-    done = 0
-    for start, minus_end, name in spans:
-        if start >= done:
-            parts += (text[done:start], f"[redacted:{name}]")
+    done = start
+    for begin, minus_end, name in spans:
+        if begin >= done:
+            parts += (text[done:begin], f"[redacted:{name}]")
         done = max(done, -minus_end)
-    return "".join((*parts, text[done:]))
+    return "".join((*parts, text[done:stop]))
 
 
 def _is_card(text: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import string
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, Self
@@ -17,10 +18,11 @@ from partywall.decision.envelope import Envelope
 from partywall.decision.ports import Delta
 from partywall.decision.record import Result
 from partywall.errors import PartywallError
-from partywall.gateway.obligations import Budget, Shaper, shape_value
+from partywall.gateway.obligations import HELD_LIMIT, Budget, Shaper, shape_value
 
 Render = Callable[[Delta], bytes]
 
+_WORD: Final = string.ascii_letters + string.digits + "_-."
 STALL_S: Final = 2.0
 """How long a stream that was cut waits for its caller to fetch the reason before it is ended without it."""
 CLOSE_LIMIT_S: Final = 5.0
@@ -29,25 +31,38 @@ CLOSE_LIMIT_S: Final = 5.0
 
 class HoldBack:
     """Redacts text that arrives in pieces as if it had come at once. Invariant: the join of all that leaves is
-    `shaper.shape(join of all that came)`.
+    `shaper.shape(join of all that came)`, but for a match longer than any detector's longest, which hides more.
     """
 
     def __init__(self, shaper: Shaper) -> None:
         self._shaper = shaper
-        self._held = ""
+        self._text = ""
+        self._start = 0
+        self._in_endless_word = False
         self._budget = Budget(shaper.limit_bytes)
 
     def feed(self, text: str) -> str:
         """Return what may leave now."""
-        self._held += text
-        safe = self._shaper.safe_length(self._held)
-        ready, self._held = self._held[:safe], self._held[safe:]
-        return self._budget.take(self._shaper.redact(ready))
+        if self._in_endless_word:
+            text = text.lstrip(_WORD)
+            self._in_endless_word = not text
+        self._text += text
+        safe = self._shaper.safe_length(self._text, self._start)
+        if len(self._text) - safe > HELD_LIMIT:
+            self._in_endless_word = True
+            return self.flush()
+        return self._leave(safe)
 
     def flush(self) -> str:
         """Return the rest."""
-        ready, self._held = self._held, ""
-        return self._budget.take(self._shaper.redact(ready))
+        return self._leave(len(self._text))
+
+    def _leave(self, stop: int) -> str:
+        """Let go of the text up to stop; its last character stays as context: whether a word goes on there."""
+        ready = self._shaper.redact(self._text, self._start, stop)
+        kept = max(0, stop - 1)
+        self._text, self._start = self._text[kept:], stop - kept
+        return self._budget.take(ready)
 
     def event(self, event: Any) -> Any:
         """Return an event that is no text in pieces, shaped as a whole."""

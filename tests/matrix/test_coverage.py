@@ -227,7 +227,7 @@ def periodic(tree):
             loop = (
                 ast.unparse(node).replace("sleep(0)", "") if isinstance(node, ast.While) else ""
             )  # a pause of 0 is none
-            if "sleep(" in loop or "wait_for(stop" in loop:
+            if "sleep(" in loop or "wait_for(" in loop:
                 yield function.name
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "_every":
                 yield ast.unparse(node.args[1]).removeprefix("lambda: ").partition("(")[0]

@@ -27,6 +27,8 @@ from partywall.store.configuration import PORT, SUPERUSER, files
 SOCKET_NAME: Final = f".s.PGSQL.{PORT}"
 SOCKET_PATH_LIMIT_BYTES: Final = 100
 COMMAND_TIMEOUT_S: Final = 120.0
+LOCK_ATTEMPTS: Final = 100
+LOCK_PAUSE_S: Final = 0.1
 LEFT_OVER_S: Final = 15
 
 Own = Callable[[Path, str], None]
@@ -174,13 +176,25 @@ async def run_sql(home: Home, instance: str, database: str, statements: Sequence
     """
     argv = _single_user(home, instance, database)
     script = "".join(statement.strip().rstrip(";") + ";\n\n" for statement in statements)
-    await run(argv, instance, spawn, given=script)
+    await _when_free(argv, instance, spawn, script)
+
+
+async def _when_free(argv: Sequence[str], instance: str, spawn: Spawn, script: str) -> str:
+    """Run a single-user Postgres; wait for one that a killed set-up left at work on the same folder."""
+    for _attempt in range(LOCK_ATTEMPTS):
+        try:
+            return await run(argv, instance, spawn, given=script)
+        except Unavailable as error:
+            if "postmaster.pid" not in error.private:
+                raise
+        await asyncio.sleep(LOCK_PAUSE_S)
+    return await run(argv, instance, spawn, given=script)
 
 
 async def has_database(home: Home, instance: str, spawn: Spawn) -> bool:
     """Tell whether the instance's database was made, asked in single-user mode. Raises: Unavailable."""
     question = "select datname from pg_catalog.pg_database;\n\n"
-    answer = await run(_single_user(home, instance, "postgres"), instance, spawn, given=question)
+    answer = await _when_free(_single_user(home, instance, "postgres"), instance, spawn, question)
     return f'datname = "{instance}"' in answer
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, MutableMapping
 from typing import Any, Final, Protocol
 
 from partywall.errors import Bug, LimitExceeded, Malformed, NotFound, PartywallError, Unavailable
@@ -22,19 +22,47 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 HEADERS_LIMIT_BYTES: Final = 32_768
+SINGLE: Final = frozenset(
+    {
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"host",
+        b"mcp-method",
+        b"mcp-name",
+        b"mcp-protocol-version",
+        b"mcp-session-id",
+        b"origin",
+        b"traceparent",
+        b"x-api-key",
+    }
+)
+"""Headers that decide something here: twice would mean two things."""
 _TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Request:
     """One request. Header names are lower-case bytes; the body is read once, bounded."""
 
-    __slots__ = ("_body_limit_bytes", "_receive", "_send", "headers", "method", "path", "query", "started", "trace_id")
+    __slots__ = (
+        "_body_limit_bytes",
+        "_receive",
+        "_send",
+        "headers",
+        "method",
+        "path",
+        "query",
+        "repeated",
+        "started",
+        "trace_id",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, body_limit_bytes: int) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.repeated = len(self.headers) != len(scope["headers"])
         self.trace_id = _trace_id(self.headers.get(b"traceparent"))
         self.started = False
         self._receive = receive
@@ -58,7 +86,7 @@ class Request:
         """Return the whole body. Raises: LimitExceeded (413), Malformed when the caller went away."""
         limit = self._body_limit_bytes
         announced = self.headers.get(b"content-length", b"0")
-        if not announced.isdigit() or int(announced) > limit:
+        if not announced.isdigit() or len(announced) > 18 or int(announced) > limit:
             raise LimitExceeded(f"the body is longer than {limit} bytes", code="body-too-large")
         parts: list[bytes] = []
         size = 0
@@ -102,35 +130,37 @@ class Request:
         media_type: str = "text/event-stream",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Send chunks as they come; the iterator is closed when the caller goes away."""
+        """Send chunks as they come; the iterator is closed when the caller goes away, even before the first."""
         sent = [(b"content-type", media_type.encode()), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
         if headers:
             sent += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         self.started = True
-        await self._send({"type": "http.response.start", "status": 200, "headers": sent})
-        pump = asyncio.ensure_future(self._pump(chunks))
-        gone = asyncio.ensure_future(self.disconnected())
         try:
-            await asyncio.wait((pump, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not pump.done():
-                pump.cancel()
-            await asyncio.gather(pump, return_exceptions=True)
-        finally:
-            gone.cancel()
-            if not pump.done():
-                pump.cancel()
-        if not pump.cancelled() and (error := pump.exception()) is not None:
-            raise error
-
-    async def _pump(self, chunks: AsyncIterator[bytes]) -> None:
-        try:
-            async for chunk in chunks:
-                await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await self._send({"type": "http.response.body", "body": b""})
+            await self._send({"type": "http.response.start", "status": 200, "headers": sent})
+            await self._until_gone(self._pump(chunks))
         finally:
             close = getattr(chunks, "aclose", None)
             if close is not None:
                 await close()
+
+    async def _pump(self, chunks: AsyncIterator[bytes]) -> None:
+        async for chunk in chunks:
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def _until_gone(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run work to its end, or until the caller goes away. Raises: what work raises."""
+        doing = asyncio.ensure_future(work)
+        gone = asyncio.ensure_future(self.disconnected())
+        try:
+            await asyncio.wait((doing, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            if not doing.done():
+                doing.cancel()
+                await asyncio.wait((doing,))
+        if not doing.cancelled() and (error := doing.exception()) is not None:
+            raise error
 
 
 class Door(Protocol):
@@ -183,6 +213,8 @@ class HttpServer:
                 raise Unavailable("too many requests at once", code="too-busy", retry_after_s=1.0)
             if _size_of(scope["headers"]) > HEADERS_LIMIT_BYTES:
                 raise LimitExceeded("the headers are too long", code="headers-too-large")
+            if request.repeated:
+                request.headers = _joined(scope["headers"])
             if request.path in {"/healthz", "/readyz"}:
                 await self._probe(request)
                 return
@@ -210,8 +242,11 @@ class HttpServer:
         if request.path == "/healthz":
             await request.reply(200, b'{"status":"ok"}')
             return
+        if self.draining:
+            await request.reply(503, b'{"status":"draining"}')
+            return
         ready, body = await self._health()
-        await request.reply(200 if ready and not self.draining else 503, body)
+        await request.reply(200 if ready else 503, body)
 
     async def _fail(self, request: Request, error: PartywallError, door: Door | None) -> None:
         if isinstance(error, Bug):
@@ -230,6 +265,16 @@ def _size_of(headers: Iterable[tuple[bytes, bytes]]) -> int:
     for name, value in headers:
         size += len(name) + len(value)
     return size
+
+
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return repeated headers as one list. Raises: Malformed for one that must have one meaning (RFC 9110 5.3)."""
+    joined: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in joined and name in SINGLE:
+            raise Malformed("a header stands twice in the request", code="repeated-header")
+        joined[name] = joined[name] + b", " + value if name in joined else value
+    return joined
 
 
 class _TraceIds:

@@ -14,15 +14,15 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import msgspec
 import uvicorn
 
 from partywall.decision.decide import Decider
 from partywall.decision.ports import Ledger, Provider
-from partywall.errors import PartywallError, Unavailable
+from partywall.errors import Unavailable
 from partywall.gateway.authenticate import Authenticator
 from partywall.gateway.connection import Connection
 from partywall.gateway.enrolment import Enrolment
+from partywall.gateway.health import Readiness
 from partywall.gateway.http import Door, HttpServer
 from partywall.gateway.mcp import McpDoor
 from partywall.gateway.openai import OpenAiDoor
@@ -99,7 +99,7 @@ class Gateway:
             log=log,
             body_limit_bytes=settings.gateway.body_limit_bytes,
             concurrent_limit=settings.gateway.concurrent_limit,
-            health=self.health,
+            health=self.make_readiness(),
         )
 
     def make_directory(self, dsn: str) -> ControlDirectory:
@@ -201,18 +201,19 @@ class Gateway:
         await self.directory.start()
         await self.pool.start()
 
-    async def health(self) -> tuple[bool, bytes]:
-        """Return whether this worker can decide and record, with each check by name."""
+    def make_readiness(self) -> Readiness:
+        """What this worker needs, each part by name."""
         limit_s = self.settings.gateway.facts_limit_age_s
-        checks = {"facts": self.directory.age_s() <= limit_s, "issuer": self.enrolment.is_live()}
-        try:
-            await self.ledger_client.status()
-            checks["ledger"] = True
-        except PartywallError:
-            checks["ledger"] = False
-        ready = all(checks.values())
-        body = {"status": "ready" if ready else "unready", "checks": checks}
-        return ready, msgspec.json.encode(body)
+
+        async def facts() -> bool:
+            return self.directory.age_s() <= limit_s
+
+        async def issuer() -> bool:
+            return self.enrolment.is_live()
+
+        return Readiness(
+            {"facts": facts, "issuer": issuer, "ledger": self.ledger_client.status, "data": self.pool.ping}
+        )
 
     async def close(self) -> None:
         """Let go of everything."""

@@ -48,9 +48,11 @@ class Exchange:
         Raises: ProviderFault (`tool-server-unreachable`: nothing was sent), ProviderTimeout, BadReply.
         """
         sent = {"content-type": "application/json", "accept": "application/json, text/event-stream", **headers}
-        request = (
-            self._open().post(url).headers(sent).body_bytes(body).timeout(timedelta(seconds=timeout_s)).build_streamed()
-        )
+        try:
+            asked = self._open().post(url)
+        except ValueError as error:  # a registered address that means no host or port
+            raise ProviderFault("the tool server's address cannot be used", code=UNREACHABLE) from error
+        request = asked.headers(sent).body_bytes(body).timeout(timedelta(seconds=timeout_s)).build_streamed()
         try:
             async with request as response:
                 message = None if request_id is None else await self._read(response, request_id)

@@ -44,6 +44,9 @@ _fault = msgspec.msgpack.Decoder(_Fault)
 Handler = Callable[[int, Sequence[bytes]], Sequence[Awaitable[bytes]]]
 """(peer uid, the requests of one read) -> one awaitable reply for each, in order."""
 
+Answered = Callable[[bytes | PartywallError], None]
+"""What a client does with the reply, or with why there is none."""
+
 
 def one_by_one(answer: Callable[[int, bytes], Awaitable[bytes]]) -> Handler:
     """Return a handler that answers each request by itself."""
@@ -195,7 +198,7 @@ class Client(asyncio.Protocol):
         self._timeout_s = timeout_s
         self._frames = FrameBuffer()
         self._transport: asyncio.Transport | None = None
-        self._waiting: dict[int, tuple[asyncio.Future[bytes], asyncio.TimerHandle]] = {}
+        self._waiting: dict[int, tuple[Answered, asyncio.TimerHandle]] = {}
         self._out: list[bytes] = []
         self._sequence = 0
         self._connecting: asyncio.Lock = asyncio.Lock()
@@ -217,19 +220,41 @@ class Client(asyncio.Protocol):
 
     def post(self, body: bytes, *, timeout_s: float | None = None) -> asyncio.Future[bytes]:
         """Send body on the live connection and return the future reply; it fails as `call` does."""
-        loop = asyncio.get_running_loop()
-        self._sequence += 1
-        sequence = self._sequence
-        future: asyncio.Future[bytes] = loop.create_future()
-        if self._transport is None:
-            future.set_exception(Unavailable(f"{self._path.stem} is out of reach", retry_after_s=1.0))
-            return future
-        expiry = loop.call_later(timeout_s or self._timeout_s, self._expire, sequence)
-        self._waiting[sequence] = (future, expiry)
-        if not self._out:
-            loop.call_soon(self._flush)
-        self._out.append(encode_frame(_encode(_Envelope(sequence, True, body))))
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def answered(reply: bytes | PartywallError) -> None:
+            if future.done():
+                return
+            if isinstance(reply, bytes):
+                future.set_result(reply)
+            else:
+                future.set_exception(reply)
+
+        self.send(body, answered, timeout_s=timeout_s)
         return future
+
+    def send(self, body: bytes, answered: Answered, *, timeout_s: float | None = None) -> None:
+        """Send body on the live connection with what else is sent in this turn; answered is called exactly once.
+
+        Raises: Malformed when body is too long for a frame.
+        """
+        if self._transport is None:
+            answered(Unavailable(f"{self._path.stem} is out of reach", retry_after_s=1.0))
+            return
+        loop = asyncio.get_running_loop()
+        sequence = self._sequence + 1
+        frame = encode_frame(_encode(_Envelope(sequence, True, body)))
+        self._sequence = sequence
+        self._waiting[sequence] = (answered, loop.call_later(timeout_s or self._timeout_s, self._expire, sequence))
+        if not self._out:
+            loop.call_soon(self.flush)
+        self._out.append(frame)
+
+    def flush(self) -> None:
+        """Let what was sent in this turn leave now."""
+        out, self._out = self._out, []
+        if out and self._transport is not None:
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     async def close(self) -> None:
         """Close the connection; calls under way fail with Unavailable."""
@@ -248,13 +273,8 @@ class Client(asyncio.Protocol):
 
     def _expire(self, sequence: int) -> None:
         waiting = self._waiting.pop(sequence, None)
-        if waiting is not None and not waiting[0].done():
-            waiting[0].set_exception(Unavailable(f"{self._path.stem} did not answer in time", retry_after_s=1.0))
-
-    def _flush(self) -> None:
-        out, self._out = self._out, []
-        if self._transport is not None:
-            self._transport.write(b"".join(out))
+        if waiting is not None:
+            waiting[0](Unavailable(f"{self._path.stem} did not answer in time", retry_after_s=1.0))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._frames = FrameBuffer()
@@ -264,10 +284,9 @@ class Client(asyncio.Protocol):
         self._transport = None
         self._out.clear()
         waiting, self._waiting = self._waiting, {}
-        for future, expiry in waiting.values():
+        for answered, expiry in waiting.values():
             expiry.cancel()
-            if not future.done():
-                future.set_exception(Unavailable(f"{self._path.stem} went away", retry_after_s=1.0))
+            answered(Unavailable(f"{self._path.stem} went away", retry_after_s=1.0))
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -280,14 +299,9 @@ class Client(asyncio.Protocol):
             waiting = self._waiting.pop(reply.sequence, None)
             if waiting is None:
                 continue
-            future, expiry = waiting
+            answered, expiry = waiting
             expiry.cancel()
-            if future.done():
-                continue
-            if reply.ok:
-                future.set_result(reply.body)
-            else:
-                future.set_exception(decode_fault(reply.body))
+            answered(reply.body if reply.ok else decode_fault(reply.body))
 
 
 def peer_uid(sock: socket.socket) -> int:

@@ -1,8 +1,12 @@
-"""A worker's end of the ledger: appends of one turn of the event loop leave as one message."""
+"""A worker's end of the ledger: what is appended while an earlier message is under way leaves as one message.
+
+So the busier the ledger is, the larger its groups are, and nothing waits when it is not.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +18,8 @@ from partywall.ipc import Client, decode_fault
 from partywall.ledger.messages import Append, Appended, LedgerReply, Read, ReadReply, Status, StatusReply
 
 MESSAGE_BYTES: Final = 8 * 1024 * 1024
+HOLD_S: Final = 0.002
+"""How long a record waits at most for the messages before it to be answered, so that it can join a larger group."""
 _encode = msgspec.msgpack.Encoder().encode
 _reply = msgspec.msgpack.Decoder(LedgerReply)
 
@@ -25,6 +31,8 @@ class LedgerClient:
         self._client = Client(path, timeout_s=timeout_s)
         self._waiting: dict[bool, list[tuple[Record, asyncio.Future[None]]]] = {False: [], True: []}
         self._sends: set[asyncio.Task[None]] = set()
+        self._under_way = 0
+        self._next_send: asyncio.Handle | None = None
 
     async def append(self, record: Record, *, durable: bool) -> None:
         """Return once the record is written; with `durable`, once it is on disk.
@@ -34,10 +42,10 @@ class LedgerClient:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        waiting = self._waiting[durable]
-        if not waiting:
-            loop.call_soon(self._send, durable)
-        waiting.append((record, future))
+        self._waiting[durable].append((record, future))
+        if self._next_send is None:
+            under_way = self._under_way > 0
+            self._next_send = loop.call_later(HOLD_S, self._send) if under_way else loop.call_soon(self._send)
         await future
 
     async def read(self, permit: bytes, payload: bytes) -> ReadReply:
@@ -58,14 +66,26 @@ class LedgerClient:
         """Close the connection."""
         await self._client.close()
 
-    def _send(self, durable: bool) -> None:  # noqa: FBT001  # called by the loop
-        waiting, self._waiting[durable] = self._waiting[durable], []
-        if self._client.is_connected:
-            self._post(waiting, durable=durable)
-            return
-        task = asyncio.ensure_future(self._connect_and_post(waiting, durable=durable))
-        self._sends.add(task)
-        task.add_done_callback(self._sends.discard)
+    def _send(self) -> None:
+        self._next_send = None
+        for durable in (True, False):
+            waiting, self._waiting[durable] = self._waiting[durable], []
+            if not waiting:
+                continue
+            if self._client.is_connected:
+                self._post(waiting, durable=durable)
+                continue
+            task = asyncio.ensure_future(self._connect_and_post(waiting, durable=durable))
+            self._sends.add(task)
+            task.add_done_callback(self._sends.discard)
+        self._client.flush()
+
+    def _answered(self, waiting: _Waiting, reply: bytes | PartywallError) -> None:
+        self._under_way -= 1
+        _settle(waiting, reply)
+        if self._next_send is not None and self._under_way == 0:
+            self._next_send.cancel()
+            self._next_send = asyncio.get_running_loop().call_soon(self._send)
 
     async def _connect_and_post(self, waiting: _Waiting, *, durable: bool) -> None:
         try:
@@ -91,22 +111,20 @@ class LedgerClient:
         elif len(body) > MESSAGE_BYTES:
             _fail(waiting, Unavailable("a record is too long", code="record-too-long"))
         else:
-            self._client.post(body).add_done_callback(lambda done: _settle(waiting, done))
+            self._under_way += 1
+            self._client.send(body, functools.partial(self._answered, waiting))
 
 
 _Waiting = list[tuple[Record, asyncio.Future[None]]]
 
 
-def _settle(waiting: _Waiting, done: asyncio.Future[bytes]) -> None:
+def _settle(waiting: _Waiting, answer: bytes | PartywallError) -> None:
     """Give each record's caller its own answer."""
-    if done.cancelled():
-        _fail(waiting, Unavailable("the ledger client was closed"))
-        return
-    if (error := done.exception()) is not None:
-        _fail(waiting, error)
+    if not isinstance(answer, bytes):
+        _fail(waiting, answer)
         return
     try:
-        reply = _reply.decode(done.result())
+        reply = _reply.decode(answer)
     except (msgspec.DecodeError, UnicodeDecodeError):
         _fail(waiting, BadReply("the ledger's reply cannot be read"))
         return

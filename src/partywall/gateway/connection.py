@@ -34,6 +34,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._head_bytes = 0
         self._in_head = True
+        self._began = False
         self._since_s: float | None = None
         self._stalled_since_s: float | None = None
         self._look: asyncio.TimerHandle | None = None
@@ -52,8 +53,9 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; a head that is too long ends the connection."""
+        already_in_head, self._began = self._in_head, False
         super().data_received(data)
-        if self._in_head:
+        if already_in_head and self._in_head and not self._began:  # of a piece with other requests in it, none counts
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_LIMIT_BYTES and not self.transport.is_closing():
                 self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
@@ -63,7 +65,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins to arrive."""
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._began, self._head_bytes = True, True, 0
         self._since_s = self.loop.time()
         super().on_message_begin()
 
@@ -74,7 +76,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """All of it is here."""
-        self._in_head, self._head_bytes, self._since_s = True, 0, None
+        self._in_head, self._since_s = False, None
         super().on_message_complete()
 
     def pause_writing(self) -> None:

@@ -105,6 +105,14 @@ async def test_a_head_without_end_is_refused_while_it_grows(server):
     assert sent < 20_000_000
 
 
+@pytest.mark.parametrize("size", [70_000, 200_000])
+async def test_a_whole_request_in_one_piece_is_taken_and_so_is_the_next(server, size):
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+    last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    reply = await said(server, head + bytes(size) + last[:20], then=last[20:], after_s=0.1)
+    assert reply.count(b" 200 ") == 2
+
+
 async def test_a_body_in_one_piece_with_its_head_is_taken(server):
     head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 500000\r\n\r\n"
     assert (await said(server, head + bytes(500_000))).endswith(b"ok")

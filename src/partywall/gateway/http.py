@@ -22,6 +22,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 HEADERS_LIMIT_BYTES: Final = 32_768
+TENANT_SHARE: Final = 4
+"""One tenant has at most the limit over this of the concurrent requests, open streams among them."""
 SINGLE: Final = frozenset(
     {
         b"authorization",
@@ -45,6 +47,7 @@ class Request:
     """One request. Header names are lower-case bytes; the body is read once, bounded."""
 
     __slots__ = (
+        "_admit",
         "_body_limit_bytes",
         "_receive",
         "_send",
@@ -54,10 +57,19 @@ class Request:
         "query",
         "repeated",
         "started",
+        "tenant",
         "trace_id",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, body_limit_bytes: int) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        body_limit_bytes: int,
+        admit: Callable[[str], None] = lambda _tenant: None,
+    ) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
@@ -65,6 +77,8 @@ class Request:
         self.repeated = len(self.headers) != len(scope["headers"])
         self.trace_id = _trace_id(self.headers.get(b"traceparent"))
         self.started = False
+        self.tenant: str | None = None
+        self._admit = admit
         self._receive = receive
         self._send = send
         self._body_limit_bytes = body_limit_bytes
@@ -81,6 +95,12 @@ class Request:
             scheme, _, rest = value.decode("latin-1").partition(" ")
             return rest.strip() if scheme.lower() == "bearer" else None
         return self.header("x-api-key")
+
+    def of(self, tenant: str | None) -> None:
+        """Say whose request it is, once that is known. Raises: LimitExceeded when that tenant has its share already."""
+        if tenant is not None:
+            self._admit(tenant)
+            self.tenant = tenant
 
     async def body(self) -> bytes:
         """Return the whole body. Raises: LimitExceeded (413), Malformed when the caller went away."""
@@ -200,12 +220,14 @@ class HttpServer:
         self._concurrent_limit = concurrent_limit
         self._health = health
         self._open = 0
+        self._share = max(1, concurrent_limit // TENANT_SHARE)
+        self._open_of: dict[str, int] = {}
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        request = Request(scope, receive, send, body_limit_bytes=self._body_limit_bytes)
+        request = Request(scope, receive, send, body_limit_bytes=self._body_limit_bytes, admit=self._admit)
         self._open += 1
         door: Door | None = None
         try:
@@ -229,6 +251,19 @@ class HttpServer:
             await self._fail(request, Bug("internal error"), door)
         finally:
             self._open -= 1
+            if request.tenant is not None:
+                self._let_go(request.tenant)
+
+    def _admit(self, tenant: str) -> None:
+        count = self._open_of.get(tenant, 0)
+        if count >= self._share:
+            raise LimitExceeded("your tenant has too many requests at once", code="tenant-too-busy", retry_after_s=1.0)
+        self._open_of[tenant] = count + 1
+
+    def _let_go(self, tenant: str) -> None:
+        self._open_of[tenant] -= 1
+        if not self._open_of[tenant]:
+            del self._open_of[tenant]
 
     def _door(self, path: str) -> Door:
         for prefix, door in self._doors:

@@ -57,6 +57,7 @@ class McpDoor:
         if request.method != "POST":
             raise Malformed("this endpoint takes POST only: it keeps no streams or sessions", code="method-not-allowed")
         principal = self._authenticator.authenticate(request.credential())
+        request.of(principal.tenant)
         server = _PATH.fullmatch(request.path)
         if server is None:
             raise NotFound("there is nothing here")

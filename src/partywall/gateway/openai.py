@@ -37,6 +37,7 @@ class OpenAiDoor:
 
     async def __call__(self, request: Request) -> None:
         principal = self._authenticator.authenticate(request.credential())
+        request.of(principal.tenant)
         if request.path == CHAT:
             _only(request, "POST")
             await self._chat(request, principal)

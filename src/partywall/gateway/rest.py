@@ -98,6 +98,7 @@ class RestDoor:
             await self._bootstrap(request)
         else:
             principal = self._authenticator.authenticate(request.credential())
+            request.of(principal.tenant)
             route, names = self._router.match(request.method, request.path)
             asked = Asked(
                 path=names,

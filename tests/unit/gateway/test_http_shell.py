@@ -1,4 +1,4 @@
-"""The HTTP shell: what it refuses before any door is asked, how failures read, and how a stream ends with its caller."""
+"""The HTTP shell: what it refuses before any door is asked, how failures read, and that streams end with callers."""
 
 import asyncio
 import io

@@ -11,28 +11,47 @@ EVENT_LIMIT_BYTES = 1_048_576
 
 
 class EventBuffer:
-    """Collects bytes and gives back the data of whole events. Raises: BadReply past the limits."""
+    """Collects bytes and gives back the data of whole events. A line ends in CR, LF or CRLF, wherever bytes are cut.
+
+    Raises: BadReply past the limits. Source: WHATWG HTML 9.2.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
-        self._buffer = bytearray()
         self._left_bytes = limit_bytes
+        self._line = bytearray()
+        self._data: list[bytes] = []
+        self._event_bytes = 0
+        self._after_return = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the data of each event that data completes; comments and other fields are dropped."""
         self._left_bytes -= len(data)
         if self._left_bytes < 0:
             raise BadReply("the upstream's stream is too long", code="reply-too-large")
-        self._buffer += data.replace(b"\r\n", b"\n")
-        if len(self._buffer) > EVENT_LIMIT_BYTES:
-            raise BadReply("an event of the upstream is too long", code="reply-too-large")
+        if self._after_return and data:
+            data = data.removeprefix(b"\n")
+            self._after_return = False
         events: list[bytes] = []
-        while (end := self._buffer.find(b"\n\n")) >= 0:
-            lines = bytes(self._buffer[:end]).split(b"\n")
-            del self._buffer[: end + 2]
-            found = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
-            if found:
-                events.append(b"\n".join(found))
+        if data:
+            self._after_return = data.endswith(b"\r")
+            *lines, rest = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+            for line in lines:
+                self._end_line(line, events)
+            self._line += rest
+        if self._event_bytes + len(self._line) > EVENT_LIMIT_BYTES:
+            raise BadReply("an event of the upstream is too long", code="reply-too-large")
         return events
+
+    def _end_line(self, rest: bytes, events: list[bytes]) -> None:
+        line = bytes(self._line) + rest if self._line else rest
+        self._line.clear()
+        if not line:
+            if self._data:
+                events.append(b"\n".join(self._data))
+            self._data, self._event_bytes = [], 0
+        elif line.startswith(b"data:"):
+            self._data.append(line[5:].removeprefix(b" "))
+            self._event_bytes += len(line)
 
 
 async def events_of(response: Response, *, limit_bytes: int) -> AsyncIterator[bytes]:

@@ -8,9 +8,11 @@ Source: RFC 9112 section 9.5, RFC 6585 section 5.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from partywall.gateway.joined import Joined
 
 HEAD_LIMIT_BYTES: Final = 65_536
 """Of request line and headers as they arrive; `http.py` is stricter with what was read."""
@@ -41,7 +43,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Start to watch."""
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", Joined(transport, self.loop)))
         self._since_s = self.loop.time()
         self._look = self.loop.call_later(self.look_s, self._watch)
 

@@ -137,6 +137,7 @@ class Ledger(Protocol):
     async def append(self, record: Record, *, durable: bool) -> None:
         """Return once the record is written; with `durable`, once it is on disk (fdatasync).
 
+        Invariant: a record that was handed over is written even when its caller is cancelled meanwhile.
         Raises: Unavailable (also when there is no space to reserve for the outcome).
         """
         ...

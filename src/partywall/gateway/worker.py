@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 import sys
@@ -48,6 +49,9 @@ START_LIMIT_S = 30.0
 SWITCH_INTERVAL_S = 0.0001
 """The HTTP client hands over replies under the interpreter lock: at the default, each waits up to 5 ms."""
 
+
+GARBAGE_THRESHOLD = 10_000
+"""Objects between two young collections: a request makes hundreds, and few of them in cycles."""
 
 _DIGITS = b"abcdefghijklmnopqrstuvwxyz234567"
 _FIVE_BITS = bytes(_DIGITS[byte & 31] for byte in range(256))
@@ -240,10 +244,13 @@ async def serve(
 ) -> None:
     """Serve on the listener until stop is set, then drain. Raises: Unavailable when it must not or cannot serve."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.set_threshold(GARBAGE_THRESHOLD)
     gateway = make(home, settings, log, index=index)
     await _start(gateway, stop)
     if stop.is_set():
         return
+    gc.collect()
+    gc.freeze()  # what is here now stays: no collection walks it again
     config = uvicorn.Config(
         gateway.http,
         http=Connection,

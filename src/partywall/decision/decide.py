@@ -30,6 +30,9 @@ BASE_REVISION: Final = "base"
 GRANTS_LIMIT: Final = 1_024
 TENANTS_LIMIT: Final = 256
 POLICIES_LIMIT: Final = 128
+MENDING: Final = frozenset({ActionType.OPERATOR_POLICY})
+"""Judged by the base policy alone: a tenant's policy that denies, or breaks on, its own replacement could never be
+mended by anybody."""
 _POLICY_ERROR: Final = "policy-error"
 _Reply = TypeVar("_Reply")
 
@@ -106,7 +109,7 @@ class Decider:
             answer = policy.arguments(arguments_input(grant.arguments_prefix, case, class_, payload))
             return _conclude(granted, answer, case, payload, approved=approved)
 
-        return self._ask(cell, ask) or _policy_error(cell.revision)
+        return self._ask(cell, case, ask) or _policy_error(cell.revision)
 
     def redecide(self, envelope: Envelope, facts: TenantFacts | None, now_s: float) -> Verdict:
         """Return the verdict for an action already under way: everything again except its arguments."""
@@ -143,7 +146,7 @@ class Decider:
             allow = Allow(cell.revision, answer.obligations)
             return _Grant(allow, case.now_s, until_s, prefix, policy.has_arguments)
 
-        grant = self._ask(cell, ask)
+        grant = self._ask(cell, case, ask)
         if grant is None:
             return _Grant(_policy_error(cell.revision), case.now_s, case.now_s)
         cell.grants[key] = grant
@@ -151,9 +154,10 @@ class Decider:
         _bound(cell.grants, GRANTS_LIMIT)
         return grant
 
-    def _ask(self, cell: _Cell, question: Callable[[Policy], _Reply]) -> _Reply | None:
+    def _ask(self, cell: _Cell, case: Case, question: Callable[[Policy], _Reply]) -> _Reply | None:
         """Return what the cell's policy answers; None, which denies, whatever goes wrong."""
-        module = None if cell.facts is None else cell.facts.policy.module
+        mends = case.envelope.action.type in MENDING
+        module = None if cell.facts is None or mends else cell.facts.policy.module
         key = (PLATFORM if cell.facts is None or module is None else cell.facts.id, module)
         try:
             return question(self._policy(key))

@@ -194,3 +194,27 @@ async def test_a_permit_works_once_for_its_own_bytes(provider: MemoryProvider):
     other = provider.prepare(call({"operation": "delete", "key": "k"}), FACTS)
     with pytest.raises(Bug):
         await provider.perform(permit(prepared), other.payload, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"operation": "put", "key": "k", "value": "x" * (VALUE_LIMIT_BYTES + 1), "owner": "other"},
+        {"operation": "put", "key": "../k", "value": 1, "owner": "other"},
+        {"operation": "burn", "owner": "other"},
+    ],
+)
+def test_a_fault_of_form_says_whose_memory_it_was_about(provider: MemoryProvider, payload: Any) -> None:
+    """So that the wall judges first whether the caller may know of that subject."""
+    with pytest.raises((Malformed, LimitExceeded)) as caught:
+        provider.prepare(call(payload), FACTS)
+    assert getattr(caught.value.about, "id", None) == OTHER
+    with pytest.raises(NotFound):
+        provider.prepare(call(payload | {"owner": "nobody"}), FACTS)
+
+
+def test_a_fault_of_form_without_a_readable_owner_is_about_ones_own(provider: MemoryProvider) -> None:
+    for payload in ("text", None, {"operation": "get", "key": "k", "owner": 7}):
+        with pytest.raises(Malformed) as caught:
+            provider.prepare(call(payload), FACTS)
+        assert getattr(caught.value.about, "id", None) == ME

@@ -18,7 +18,7 @@ from partywall.decision.labels import Classification, Label, Trust
 from partywall.decision.permit import Permit
 from partywall.decision.ports import Call, Clock, Effect, Memories, Memory, Prepared, Remembered, Road
 from partywall.decision.principal import Kind, Principal
-from partywall.errors import Bug, LimitExceeded, Malformed, NotFound
+from partywall.errors import Bug, CallerFault, LimitExceeded, Malformed, NotFound
 
 VALUE_LIMIT_BYTES: Final = 65_536
 DEPTH_LIMIT: Final = 64
@@ -73,16 +73,15 @@ class MemoryProvider:
         """Return whose memory it is and the operation's canonical bytes.
 
         The payload's `owner`, or else the call's name, is the id or slug of a subject of this cell.
-        Raises: Malformed; LimitExceeded; NotFound.
+        Raises: NotFound; Malformed or LimitExceeded, about that subject's memory.
         """
-        operation = _parse(call.payload)
-        subject = _subject(operation.owner or call.name, facts)
-        exact = msgspec.structs.replace(operation, owner=None)
-        payload = _canonical(exact)
-        if isinstance(operation, Put) and len(_canonical(operation.value)) > VALUE_LIMIT_BYTES:
-            raise LimitExceeded(f"a value has at most {VALUE_LIMIT_BYTES} bytes", code="value-too-large")
+        subject = _subject(_owner(call.payload) or call.name, facts)
         resource = Resource(region=facts.region, tenant=facts.id, kind=self.kind, id=subject)
-        return Prepared(resource=resource, payload=payload)
+        try:
+            return Prepared(resource=resource, payload=_exact(call.payload))
+        except CallerFault as fault:
+            fault.about = resource
+            raise
 
     async def perform(self, permit: Permit, payload: bytes, road: Road) -> Effect:
         """Do it in the memory that the permit names. Raises: NotFound, LimitExceeded, Conflict, Unavailable."""
@@ -135,6 +134,20 @@ def _levels(label: Label) -> dict[str, str]:
 
 def _describe(entry: Remembered) -> dict[str, Any]:
     return {"key": entry.key, "updated_at_s": round(entry.updated_at_s, 3), **_levels(entry.label)}
+
+
+def _owner(payload: Any) -> str | None:
+    """Return whom a payload names, however malformed it is elsewhere."""
+    owner = payload.get("owner") if isinstance(payload, dict) else None
+    return owner if isinstance(owner, str) else None
+
+
+def _exact(payload: Any) -> bytes:
+    """Return the operation's canonical bytes, without the owner. Raises: Malformed, LimitExceeded."""
+    operation = _parse(payload)
+    if isinstance(operation, Put) and len(_canonical(operation.value)) > VALUE_LIMIT_BYTES:
+        raise LimitExceeded(f"a value has at most {VALUE_LIMIT_BYTES} bytes", code="value-too-large")
+    return _canonical(msgspec.structs.replace(operation, owner=None))
 
 
 def _parse(payload: Any) -> Operation:

@@ -16,7 +16,7 @@ from partywall.decision.facts import ModelFacts, SubjectFacts, TenantFacts
 from partywall.decision.labels import Label, Trust
 from partywall.decision.permit import Permit, PermitClaims
 from partywall.decision.ports import Call, Clock, Delta, Effect, Prepared, Road
-from partywall.errors import BadReply, NotFound, ProviderFault, ProviderRefused
+from partywall.errors import BadReply, CallerFault, NotFound, ProviderFault, ProviderRefused
 from partywall.providers.models.events import events_of
 from partywall.providers.models.http1 import Response, Upstreams
 from partywall.wire.ids import ActId
@@ -60,13 +60,21 @@ class ModelProvider:
         self._upstreams = Upstreams(timeout_s=timeout_s)
 
     def prepare(self, call: Call, facts: TenantFacts) -> Prepared:
-        """Return the model of this cell and the exact bytes for its upstream. Raises: NotFound, Malformed."""
+        """Return the model of this cell and the exact bytes for its upstream.
+
+        Raises: NotFound; Malformed, about that model.
+        """
         if call.action is ActionType.MODEL_LIST:
             return Prepared(resource=Resource(self._region, facts.id, "model", "*"), payload=b"{}", note=facts)
-        request = call.payload if isinstance(call.payload, ChatRequest) else parse_chat(call.payload)
         model = find_model(facts, call.name)
+        resource = Resource(self._region, facts.id, "model", model.id)
+        try:
+            request = call.payload if isinstance(call.payload, ChatRequest) else parse_chat(call.payload)
+        except CallerFault as fault:
+            fault.about = resource
+            raise
         return Prepared(
-            resource=Resource(self._region, facts.id, "model", model.id),
+            resource=resource,
             payload=upstream_bytes(request, model),
             hosted=model.hosted,
             note=_Note(model, request),

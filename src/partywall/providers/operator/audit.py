@@ -15,7 +15,7 @@ from partywall.decision.facts import TenantFacts
 from partywall.decision.manifest import canonical_json
 from partywall.decision.permit import Permit, PermitClaims
 from partywall.decision.ports import Call, Clock, Effect, Prepared, Road
-from partywall.errors import Malformed, Unauthenticated, Unavailable
+from partywall.errors import CallerFault, Malformed, Unauthenticated, Unavailable
 from partywall.signing import PermitSigner
 
 SHOW_LIMIT: Final = 1_000
@@ -69,15 +69,14 @@ class AuditProvider:
         self._boot: str | None = None
 
     def prepare(self, call: Call, facts: TenantFacts) -> Prepared:
-        """Return the query of this cell's log. Raises: Malformed."""
-        try:
-            query = msgspec.convert(call.payload, AuditQuery)
-        except msgspec.ValidationError as error:
-            raise Malformed(f"not a valid request: {error}", code="bad-request") from error
-        if query.mode == "show" and query.limit > SHOW_LIMIT:
-            raise Malformed(f"at most {SHOW_LIMIT} leaves a page", code="bad-request")
-        payload = canonical_json({"log": facts.id, "mode": query.mode, "start": query.start, "limit": query.limit})
+        """Return the query of this cell's log. Raises: Malformed, about that log."""
         resource = Resource(region=self._region, tenant=facts.id, kind=self.kind, id="*")
+        try:
+            query = _parse(call.payload)
+        except CallerFault as fault:
+            fault.about = resource
+            raise
+        payload = canonical_json({"log": facts.id, "mode": query.mode, "start": query.start, "limit": query.limit})
         return Prepared(resource=resource, payload=payload)
 
     async def perform(self, permit: Permit, payload: bytes, road: Road) -> Effect:
@@ -103,3 +102,13 @@ class AuditProvider:
             return await self._read(claims, payload, now_s)
         except Unauthenticated as error:
             raise Unavailable("the ledger is out of reach", private=error.code, retry_after_s=1.0) from error
+
+
+def _parse(payload: object) -> AuditQuery:
+    try:
+        query = msgspec.convert(payload, AuditQuery)
+    except msgspec.ValidationError as error:
+        raise Malformed(f"not a valid request: {error}", code="bad-request") from error
+    if query.mode == "show" and query.limit > SHOW_LIMIT:
+        raise Malformed(f"at most {SHOW_LIMIT} leaves a page", code="bad-request")
+    return query

@@ -6,8 +6,8 @@ from allow-listed fields. Source: ADR-0003, attacks.md KV-1, KV-4, ID-2.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any, Final
+from collections.abc import AsyncGenerator
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -126,16 +126,20 @@ class ModelProvider:
         response = await self._ask(note.model, claims, payload)
         render = ChunkRenderer(completion_id(claims.act), int(self._clock()), note.model.slug)
         effect = Effect(body=b"", label=label, render=render, media_type="text/event-stream")
-        effect.body = self._deltas(response, effect, include_usage=note.wants_usage)
+        effect.body = _Deltas(self._deltas(response, effect, include_usage=note.wants_usage), response)
         return effect
 
-    async def _deltas(self, response: Response, effect: Effect, *, include_usage: bool) -> AsyncIterator[Delta]:
-        """Yield text as it comes and tool calls whole; usage and the end mark last."""
+    async def _deltas(self, response: Response, effect: Effect, *, include_usage: bool) -> AsyncGenerator[Delta, None]:
+        """Yield text as it comes and tool calls whole; usage and the end mark last.
+
+        Raises: BadReply for what is no stream of chunks, or one without an end mark: a cut answer must not look whole.
+        """
         tools = _ToolCalls()
         finished: str | None = None
         try:
             async for data in events_of(response, limit_bytes=self._reply_limit_bytes):
                 if data == b"[DONE]":
+                    finished = finished or "stop"
                     break
                 chunk = _chunk.decode(data)
                 if chunk.usage is not None:
@@ -145,9 +149,11 @@ class ModelProvider:
                         yield Delta(text=choice.delta.content)
                     tools.add(choice.delta)
                     finished = choice.finish_reason or finished
+            if finished is None:
+                raise BadReply("the model's stream ended early", code="upstream-ended-early")
             if whole := tools.whole():
                 yield Delta(event={"tool_calls": whole})
-            yield Delta(event={"finish_reason": finished or "stop"})
+            yield Delta(event={"finish_reason": finished})
             if include_usage and effect.usage:
                 yield Delta(event={"usage": effect.usage})
             yield Delta(event={"done": True})
@@ -155,6 +161,24 @@ class ModelProvider:
             raise BadReply("the model's stream is not one of chat completion chunks") from error
         finally:
             response.close()
+
+
+class _Deltas:
+    """The deltas of a streamed reply. Closing lets the upstream go, even when nobody began to read."""
+
+    def __init__(self, deltas: AsyncGenerator[Delta, None], response: Response) -> None:
+        self._deltas = deltas
+        self._response = response
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Delta:
+        return await anext(self._deltas)
+
+    async def aclose(self) -> None:
+        await self._deltas.aclose()
+        self._response.close()
 
 
 class ChunkRenderer:

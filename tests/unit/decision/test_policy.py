@@ -228,10 +228,10 @@ def test_builtins_that_read_a_long_text_again_and_again_are_refused_before_they_
     policy = Policy(f"package tenant\nimport rego.v1\n{rules}")
     short, long = ('{"payload":{"text":"%s"}}' % ("ab" * count) for count in (200, 450_000))
     policy.arguments(short)
-    began_s = time.perf_counter()
+    began_s = time.process_time()
     with pytest.raises(PolicyFailed, match="too large"):
         policy.arguments(long)
-    assert time.perf_counter() - began_s < 0.5
+    assert time.process_time() - began_s < 0.5
 
 
 def test_a_policy_with_a_few_patterns_judges_a_long_text():

@@ -91,7 +91,7 @@ def test_references_that_multiply_are_refused_at_once():
     for index in range(1, 61):
         twice = {"$ref": f"#/$defs/a{index - 1}"}
         definitions[f"a{index}"] = {"anyOf": [twice, twice]}
-    started = time.monotonic()
+    started = time.process_time()
     error = refused({"$defs": definitions, "properties": {"x": {"$ref": "#/$defs/a60"}}}, {"x": "y"})
     assert error.code == "schema-too-complex"
     itself = {"properties": {"b": {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}}}
@@ -99,7 +99,7 @@ def test_references_that_multiply_are_refused_at_once():
     for _ in range(30):
         value = {"b": value}
     assert refused(itself, value).code == "schema-too-complex"
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_a_recursive_json_schema_is_not_taken_for_a_bomb():
@@ -115,9 +115,9 @@ def test_a_recursive_json_schema_is_not_taken_for_a_bomb():
 
 
 def test_catastrophic_patterns_take_linear_time():
-    started = time.monotonic()
+    started = time.process_time()
     refused({"properties": {"a": {"pattern": "^(a+)+$"}}}, {"a": "a" * 50_000 + "b"})
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_depth_and_size_are_bounded():
@@ -139,9 +139,9 @@ def test_depth_and_size_are_bounded():
 )
 def test_branches_that_multiply_with_members_are_refused_before_they_cost(items, member):
     schema = {"type": "object", "properties": {"a": {"type": "array", "items": items}}}
-    began_s = time.perf_counter()
+    began_s = time.process_time()
     assert refused(schema, {"a": [member] * 2_000}).code == "schema-too-complex"
-    assert time.perf_counter() - began_s < 0.5
+    assert time.process_time() - began_s < 0.5
     refused(schema, {"a": [member]})
 
 
@@ -151,7 +151,7 @@ def test_a_long_list_of_plain_members_is_taken():
 
 def test_patterns_that_multiply_with_names_are_refused_before_they_cost():
     patterns = {f"^a{{{number}}}b?c$": {"type": "string"} for number in range(300)}
-    began_s = time.perf_counter()
+    began_s = time.process_time()
     error = refused({"type": "object", "patternProperties": patterns}, {f"a{number}": 1 for number in range(15_000)})
     assert error.code == "schema-too-complex"
-    assert time.perf_counter() - began_s < 1.0
+    assert time.process_time() - began_s < 1.0

@@ -33,7 +33,7 @@ class Result(StrEnum):
     UNKNOWN = "unknown"  # written by the sweeper: nobody knows
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, array_like=True):
     """One entry for one tenant's log. `log` is the tenant's id, or `platform`.
 
     parameters: sanitized (names, sizes, enumerated values; never content). payload_sha256: the ledger process

@@ -5,7 +5,6 @@ Source: OCSF 1.x API Activity with the `ai_operation` profile; docs/adr/0006-led
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from typing import Any, Final
 
@@ -84,7 +83,7 @@ def type_uid(action: ActionType) -> int:
     return CLASS_UID * 100 + _ACTIVITY.get(action, OTHER)
 
 
-def encode_activity(record: Record, prompt_key: bytes) -> bytes:
+def encode_activity(record: Record, prompt_key: PromptKey) -> bytes:
     """Return the content of the leaf. prompt_key: of this tenant, so that equal prompts of two never look equal."""
     return _encode(
         Activity(
@@ -112,9 +111,7 @@ def encode_activity(record: Record, prompt_key: bytes) -> bytes:
             user=record.user,
             parent=record.parent,
             parameters=record.parameters,
-            prompt_hash=None
-            if record.payload_sha256 is None
-            else hmac.digest(prompt_key, record.payload_sha256, "sha256").hex(),
+            prompt_hash=None if record.payload_sha256 is None else prompt_key.hash(record.payload_sha256),
             status_id=_STATUS.get(record.result, 99) if record.result is not None else 0,
             result=None if record.result is None else record.result.value,
             emitted_bytes=record.emitted_bytes,
@@ -124,11 +121,39 @@ def encode_activity(record: Record, prompt_key: bytes) -> bytes:
     )
 
 
+class Tie(msgspec.Struct, frozen=True):
+    """What of a leaf's content ties it to other leaves; the rest is passed over."""
+
+    phase: str
+    act: str
+    tenant: str
+    result: str | None = None
+
+
+_tie = msgspec.json.Decoder(Tie)
+
+
+def decode_tie(content: bytes) -> Tie:
+    """Return what ties an opened leaf to others. Raises: msgspec.DecodeError."""
+    return _tie.decode(content)
+
+
 def decode_activity(content: bytes) -> Activity:
     """Return the activity of an opened leaf. Raises: msgspec.DecodeError."""
     return _decoder.decode(content)
 
 
-def prompt_key_of(data_key: bytes) -> bytes:
-    """Return the key of prompt hashes, derived from the log's data key: shredded with it."""
-    return hmac.digest(data_key, b"partywall/prompt-hash/v1", hashlib.sha256)
+class PromptKey:
+    """The key of prompt hashes, derived from the log's data key: shredded with it."""
+
+    __slots__ = ("_keyed",)
+
+    def __init__(self, data_key: bytes) -> None:
+        key = hmac.digest(data_key, b"partywall/prompt-hash/v1", "sha256")
+        self._keyed = hmac.new(key, digestmod="sha256")  # copied for each: half the time of one made anew
+
+    def hash(self, payload_sha256: bytes) -> str:
+        """Return the hash as it stands in a leaf, in hexadecimal."""
+        keyed = self._keyed.copy()
+        keyed.update(payload_sha256)
+        return keyed.hexdigest()

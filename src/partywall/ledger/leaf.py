@@ -32,7 +32,7 @@ class Cipher(Protocol):
     def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes: ...
 
 
-class Header(msgspec.Struct, frozen=True):
+class Header(msgspec.Struct, frozen=True, gc=False):
     """seq: dense from 0. time_us: Unix microseconds, never falling within a log. type_uid: OCSF. class_: 0 effect,
     1 exposure, 2 internal-read. key_version: of the log's data key.
     """
@@ -62,16 +62,24 @@ def parse_header(leaf: bytes) -> Header:
 def seal(cipher: Cipher, log: str, header: Header, nonce: bytes, content: bytes) -> bytes:
     """Return the leaf. nonce: 12 random bytes, never used twice under one key."""
     head = header.encode()
-    return head + nonce + cipher.encrypt(nonce, content, _CONTEXT + log.encode() + b"\x00" + head)
+    return head + nonce + cipher.encrypt(nonce, content, context_of(log) + head)
 
 
 def open_leaf(cipher: Cipher, log: str, leaf: bytes) -> bytes:
     """Return the content. Raises: Malformed; the cipher's own error when it was changed or moved."""
-    head = leaf[:HEADER_BYTES]
     parse_header(leaf)
+    return unseal(cipher, context_of(log), leaf)
+
+
+def context_of(log: str) -> bytes:
+    """Return the associated data that comes before the header, the same for all leaves of a log."""
+    return _CONTEXT + log.encode() + b"\x00"
+
+
+def unseal(cipher: Cipher, context: bytes, leaf: bytes) -> bytes:
+    """Return the content of a leaf whose header was parsed already. Raises: the cipher's own error."""
     nonce = leaf[HEADER_BYTES : HEADER_BYTES + NONCE_BYTES]
-    sealed = leaf[HEADER_BYTES + NONCE_BYTES :]
-    return cipher.decrypt(nonce, sealed, _CONTEXT + log.encode() + b"\x00" + head)
+    return cipher.decrypt(nonce, leaf[HEADER_BYTES + NONCE_BYTES :], context + leaf[:HEADER_BYTES])
 
 
 def leaf_hash(leaf: bytes) -> bytes:

@@ -23,7 +23,7 @@ from partywall.decision.action import ActionType
 from partywall.decision.record import Phase, Record, Result
 from partywall.durable import write_durably
 from partywall.errors import Malformed, NotFound, PartywallError, Unavailable
-from partywall.ledger.activity import CLASS_CODES, Activity, decode_activity, encode_activity, prompt_key_of, type_uid
+from partywall.ledger.activity import CLASS_CODES, Activity, PromptKey, decode_activity, encode_activity, type_uid
 from partywall.ledger.journal import LEAF_LIMIT_BYTES, Journal
 from partywall.ledger.leaf import NONCE_BYTES, Header, leaf_hash, open_leaf, parse_header, seal
 from partywall.ledger.reserve import Reserve
@@ -68,7 +68,7 @@ class _State(msgspec.Struct, array_like=True):
 class _Sealer(msgspec.Struct):
     version: int
     cipher: AESGCM
-    prompt_key: bytes
+    prompt_key: PromptKey
 
 
 class _Head(msgspec.Struct):
@@ -325,7 +325,7 @@ class Logs:
         sealer = self._sealers.get(log)
         if sealer is None:
             version, key = self._keys.data_key_now(log, PURPOSE)
-            sealer = _Sealer(version, AESGCM(key), prompt_key_of(key))
+            sealer = _Sealer(version, AESGCM(key), PromptKey(key))
             self._sealers[log] = sealer
             if len(self._sealers) > CIPHER_LIMIT:
                 self._sealers.popitem(last=False)

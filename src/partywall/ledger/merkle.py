@@ -33,9 +33,9 @@ class Frontier:
             raise ValueError("a subtree must start at a multiple of its size")
         self.size += 1 << level
         completed: list[tuple[int, bytes]] = []
-        nodes = self._nodes
+        nodes, sha256 = self._nodes, hashlib.sha256
         while nodes and nodes[-1][0] == level:
-            hash_ = node_hash(nodes.pop()[1], hash_)
+            hash_ = sha256(b"\x01" + nodes.pop()[1] + hash_).digest()
             level += 1
             completed.append((level, hash_))
         nodes.append((level, hash_))

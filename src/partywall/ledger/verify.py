@@ -15,14 +15,22 @@ from typing import Any, Final
 import msgspec
 
 from partywall.errors import Malformed
-from partywall.ledger.activity import Activity, decode_activity
+from partywall.ledger.activity import Tie, decode_tie
 from partywall.ledger.checkpoint import Checkpoint, Verifier, key_hash, parse_note, parse_vkey
-from partywall.ledger.leaf import Cipher, leaf_hash, open_leaf, parse_header
+from partywall.ledger.leaf import Cipher, context_of, leaf_hash, parse_header, unseal
 from partywall.ledger.merkle import Frontier
 
 ARCHIVE: Final = 1
 FINDINGS_LIMIT: Final = 100
-_line = msgspec.json.Decoder(dict[str, Any])
+UNKNOWN: Final = "unknown"
+_header = msgspec.json.Decoder(dict[str, Any])
+
+
+class _Leaf(msgspec.Struct, gc=False):
+    leaf: bytes
+
+
+_leaf = msgspec.json.Decoder(_Leaf)
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -76,18 +84,22 @@ class _Verification:
         self._notes: list[tuple[str, str]] = [(note, "given checkpoint") for note in older]
         self._roots: dict[int, bytes] = {}
         self._wanted: set[int] = set()
+        self._context = b""
         self._open: dict[str, None] = {}
+        self._unknown: set[str] = set()
 
     def take_header(self, head: dict[str, Any]) -> None:
         report = self._report
         if head.get("archive") != ARCHIVE:
             raise Malformed("not an archive of this version", code="bad-archive")
         report.log, report.origin = str(head.get("log")), str(head.get("origin"))
+        self._context = context_of(report.log)
         report.vkey = self._given_vkey or str(head.get("vkey"))
         if self._given_vkey is not None and self._given_vkey.strip() != head.get("vkey"):
             report.find("key", "header", "the archive names another key than the one you gave")
         for version, encoded in dict(head.get("keys") or {}).items():
             self._ciphers[int(version)] = self._primitives.cipher(_unb64(encoded))
+        self._check_names()
         for note in head.get("checkpoints") or []:
             self._notes.append((str(note), "checkpoint"))
         for note, _where in self._notes:
@@ -96,27 +108,33 @@ class _Verification:
             except Malformed:
                 continue
 
-    def take_leaf(self, encoded: str) -> None:
+    def take_leaf(self, leaf: bytes) -> None:
         report = self._report
-        where = f"leaf {report.leaves}"
+        number = report.leaves
         report.leaves += 1
-        leaf = _unb64(encoded)
         self._frontier.push(leaf_hash(leaf))
-        if self._frontier.size in self._wanted:
-            self._roots[self._frontier.size] = self._frontier.root()
+        if report.leaves in self._wanted:
+            self._roots[report.leaves] = self._frontier.root()
         try:
             header = parse_header(leaf)
         except Malformed as error:
-            report.find("edited", where, error.public)
+            report.find("edited", f"leaf {number}", error.public)
             return
-        if header.seq != report.leaves - 1:
-            report.find("sequence", where, f"says it is number {header.seq}: leaves are missing, added or moved")
+        if header.seq != number:
+            report.find(
+                "sequence", f"leaf {number}", f"says it is number {header.seq}: leaves are missing, added or moved"
+            )
         if header.time_us < self._time_us:
-            report.find("time", where, "is older than the leaf before it")
-        self._time_us = max(self._time_us, header.time_us)
+            report.find("time", f"leaf {number}", "is older than the leaf before it")
+        else:
+            self._time_us = header.time_us
         cipher = self._ciphers.get(header.key_version)
         if cipher is not None:
-            self._open_leaf(cipher, leaf, where)
+            self._open_leaf(cipher, leaf, number)
+
+    def take_unreadable(self) -> None:
+        """Count a line that is not a leaf: what follows it is then not where it should be."""
+        self._report.find("malformed", f"line after leaf {self._report.leaves - 1}", "cannot be read as a leaf")
 
     def finish(self) -> None:
         report = self._report
@@ -128,27 +146,39 @@ class _Verification:
             report.find("checkpoint", "archive", f"{report.leaves - report.covered} leaves are under no checkpoint")
         report.unresolved = list(self._open)
 
-    def _open_leaf(self, cipher: Cipher, leaf: bytes, where: str) -> None:
-        report = self._report
+    def _open_leaf(self, cipher: Cipher, leaf: bytes, number: int) -> None:
         try:
-            activity = decode_activity(open_leaf(cipher, report.log, leaf))
+            tie = decode_tie(unseal(cipher, self._context, leaf))
         except Exception:  # the cipher's own error type is not known in this zone
-            report.find("edited", where, "does not open under its log's key: changed, or of another log")
+            detail = "does not open under its log's key: changed, or of another log"
+            self._report.find("edited", f"leaf {number}", detail)
             return
-        report.opened += 1
-        self._follow(activity, where)
+        self._report.opened += 1
+        self._follow(tie, number)
 
-    def _follow(self, activity: Activity, where: str) -> None:
+    def _follow(self, tie: Tie, number: int) -> None:
         report = self._report
-        if activity.tenant != report.log:
-            report.find("edited", where, "is another tenant's")
-        if activity.phase == "intent":
-            self._open[activity.act] = None
-        elif activity.phase == "outcome":
-            if self._open.pop(activity.act, "none") == "none":
-                report.find("sequence", where, "is an outcome without its intent")
+        if tie.tenant != report.log:
+            report.find("edited", f"leaf {number}", "is another tenant's")
+        if tie.phase == "intent":
+            self._open[tie.act] = None
+        elif tie.phase == "outcome":
+            if tie.act in self._open:
+                del self._open[tie.act]
+            elif tie.act not in self._unknown:
+                report.find("sequence", f"leaf {number}", "is an outcome without its intent")
+            if tie.result == UNKNOWN:  # by the sweeper: the one that was waited for may still come
+                self._unknown.add(tie.act)
+            else:
+                self._unknown.discard(tie.act)
         else:
             report.denials += 1
+
+    def _check_names(self) -> None:
+        """The signer's name, the origin and the log must be of one piece: `<name>/<log>`."""
+        report = self._report
+        if report.origin != f"{report.vkey.partition('+')[0]}/{report.log}":
+            report.find("checkpoint", "header", "names an origin that is not this log's under this key")
 
     def _check_note(self, note: str, where: str) -> None:
         report = self._report
@@ -193,22 +223,15 @@ def verify_archive(
     started = False
     for line in lines:
         try:
-            value = _line.decode(line)
-            if not started:
-                work.take_header(value)
-                started = True
-            elif isinstance(value.get("leaf"), str):
-                work.take_leaf(value["leaf"])
+            if started:
+                work.take_leaf(_leaf.decode(line).leaf)
             else:
-                report.find("malformed", f"line after leaf {report.leaves - 1}", "is not a leaf")
+                work.take_header(_header.decode(line))
+                started = True
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, TypeError) as error:
             if not started:
                 raise Malformed("not an archive", code="bad-archive") from error
-            report.find("malformed", f"line after leaf {report.leaves - 1}", "cannot be read")
-        except Malformed:
-            if not started:
-                raise
-            report.find("malformed", f"leaf {report.leaves - 1}", "cannot be read")
+            work.take_unreadable()
     if not started:
         raise Malformed("an empty archive", code="bad-archive")
     work.finish()

@@ -167,7 +167,7 @@ def test_sigterm_ends_everything_in_order(own_platform: Platform) -> None:
 def test_down_stops_it_and_says_so(own_platform: Platform) -> None:
     processes = tree(own_platform.pid)
     assert cli(own_platform.home.path, "down").stdout.startswith("stopped (pid ")
-    assert alive(processes) == []
+    until(lambda: not alive(processes), 2.0)  # its lock is let go a moment before it has ended
     assert cli(own_platform.home.path, "down").stdout.startswith("nothing is running")
 
 

@@ -10,6 +10,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,10 @@ def tenant(platform: Throwaway, upstream: str, slug: str, *, policy: str | None 
 
     def call(method: str, path: str, credential: str, body: Any) -> Any:
         answer = wire.send(method, path, credential=credential, body=body)
+        until_s = time.monotonic() + 5
+        while answer.status == 404 and time.monotonic() < until_s:  # another worker hears of a change a moment later
+            time.sleep(0.05)
+            answer = wire.send(method, path, credential=credential, body=body)
         assert answer.status == 200, answer.body
         return answer.json()
 

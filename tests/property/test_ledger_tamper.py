@@ -183,6 +183,21 @@ def test_a_leaf_moved_to_another_log_does_not_open(deployment):
     assert "edited" in kinds([*ours[:7], theirs[7], *ours[8:]])
 
 
+def test_an_archive_that_calls_itself_another_log_is_found_also_without_keys(archive):
+    assert "checkpoint" in kinds(changed_head(archive, log=B, keys={}))
+    assert "checkpoint" in kinds(changed_head(archive, origin=f"other/{A}", keys={}))
+
+
+def test_an_outcome_that_comes_after_the_sweepers_is_no_tampering_but_a_third_is(deployment):
+    logs = deployment.logs
+    logs.append([record(Phase.INTENT, 900)], durable=True)
+    assert logs.sweep(-1.0, region="local") == 1
+    logs.append([record(Phase.OUTCOME, 900, result=Result.COMPLETE)], durable=True)
+    assert kinds(deployment.archive()) == set()
+    logs.append([record(Phase.OUTCOME, 900, result=Result.COMPLETE)], durable=True)
+    assert kinds(deployment.archive()) == {"sequence"}
+
+
 def test_one_logs_leaves_do_not_depend_on_another(tmp_path):
     """Sizes, sequence and times of A are the same whether B exists or not."""
     alone, together = Deployment(tmp_path / "alone"), Deployment(tmp_path / "together")

@@ -94,10 +94,11 @@ def export(context: click.Context, *, file: Path, as_json: bool) -> None:
 @json_option
 def verify(*, file: Path, key_file: Path | None, older: tuple[Path, ...], as_json: bool) -> None:
     """Verify an exported log offline. Exit status 0: it holds. 1: it was tampered with. 2: it is no archive."""
-    vkey = None if key_file is None else key_file.read_text().strip()
+    vkey = None if key_file is None else _text(key_file).strip()
+    notes = [_text(path) for path in older]
     try:
         with file.open("rb") as lines:
-            report = verify_archive(lines, PRIMITIVES, vkey=vkey, older=[path.read_text() for path in older])
+            report = verify_archive(lines, PRIMITIVES, vkey=vkey, older=notes)
     except Malformed as error:
         raise click.UsageError(f"{file}: {error.public}") from error
     if as_json:
@@ -120,6 +121,13 @@ def _tell(report: Report, *, key_given: bool) -> None:
     )
     if not key_given:
         console.print("  [dim]the archive's own key was believed; compare it with the published one: --key[/]")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{path}: not a text file") from error
 
 
 def _row(leaf: dict[str, Any]) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def format_vkey(name: str, public_key: bytes) -> str:
 def parse_vkey(text: str) -> tuple[str, bytes]:
     """Return (name, raw public key). Raises: Malformed."""
     parts = text.strip().split("+", 2)
-    if len(parts) != 3:
+    if len(parts) != 3 or not _is_text(text):
         raise Malformed("not a verifier key", code="bad-key")
     name, hash_, encoded = parts
     key = _unb64(encoded)
@@ -75,7 +75,7 @@ def parse_note(note: str) -> tuple[Checkpoint, str, bytes, bytes]:
     body, separator, lines = note.partition("\n\n")
     fields = body.split("\n")
     signature_line = lines.split("\n")[0]
-    if not separator or len(fields) < 4 or not signature_line.startswith("\u2014 "):
+    if not separator or len(fields) < 4 or not _is_text(note) or not signature_line.startswith("\u2014 "):
         raise Malformed("not a checkpoint", code="bad-checkpoint")
     words = signature_line.split(" ")
     time = _TIME.fullmatch(fields[3])
@@ -85,6 +85,15 @@ def parse_note(note: str) -> tuple[Checkpoint, str, bytes, bytes]:
     if len(root) != 32 or len(signature) != 68 or len(fields) != 4:
         raise Malformed("not a checkpoint", code="bad-checkpoint")
     return Checkpoint(fields[0], int(fields[1]), root, int(time[1])), words[1], signature[:4], signature[4:]
+
+
+def _is_text(text: str) -> bool:
+    """Whether it has an encoding: a lone surrogate has none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _b64(data: bytes) -> str:

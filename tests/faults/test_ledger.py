@@ -40,7 +40,7 @@ class Contents:
         keys = FileKeys(home.kek)
         logs = Logs(home.ledger, keys, reserve_bytes=4096)
         witness = Witness(home.ledger, home.public_keys, origin="partywall.local")
-        self.open = set(logs.open_intents)
+        self.open = {act for _log, act in logs.open_intents}
         self.activities, self.reports = {}, {}
         for log in logs.names():
             leaves = logs.leaves(log, 0, logs.size(log))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -14,6 +15,7 @@ from partywall.ledger.verify import ARCHIVE, Primitives
 PRIMITIVES = Primitives(cipher=AESGCM, verifier=Ed25519PublicKey.from_public_bytes)
 
 Page = dict[str, Any]
+SPOOL_BYTES: Final = 32 * 1024 * 1024
 
 
 def archive_lines(fetch: Callable[[int], Page], *, tell: Callable[[int], None] = lambda _: None) -> Iterator[bytes]:
@@ -21,25 +23,33 @@ def archive_lines(fetch: Callable[[int], Page], *, tell: Callable[[int], None] =
 
     The header needs the last page's checkpoints, so all pages are fetched before the first line is given.
     """
-    pages: list[Page] = []
+    yield from lines_of(_pages(fetch, tell))
+
+
+def _pages(fetch: Callable[[int], Page], tell: Callable[[int], None]) -> Iterator[Page]:
     start: int | None = 0
     while start is not None:
         page = fetch(start)
-        pages.append(page)
         start = page["next_start"]
         tell(page["start"] + len(page["leaves"]))
-    yield from lines_of(pages)
+        yield page
 
 
 def lines_of(pages: Iterable[Page]) -> Iterator[bytes]:
-    """Yield the lines of an archive that these pages, in order, make up."""
-    pages = list(pages)
-    head = {name: pages[-1][name] for name in ("origin", "log", "vkey", "checkpoints")}
-    keys = {version: key for page in pages for version, key in page["keys"].items()}
-    yield _line({"archive": ARCHIVE, **head, "keys": keys})
-    for page in pages:
-        for leaf in page["leaves"]:
-            yield _line({"leaf": leaf})
+    """Yield the lines of an archive that these pages, in order, make up.
+
+    Sealed leaves, and never keys, wait in a temporary file: a log may be larger than memory.
+    """
+    keys: Page = {}
+    head: Page = {}
+    with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as leaves:
+        for page in pages:
+            head = {name: page[name] for name in ("origin", "log", "vkey", "checkpoints")}
+            keys |= page["keys"]
+            leaves.writelines(_line({"leaf": leaf}) for leaf in page["leaves"])
+        yield _line({"archive": ARCHIVE, **head, "keys": keys})
+        leaves.seek(0)
+        yield from leaves
 
 
 def _line(value: Page) -> bytes:

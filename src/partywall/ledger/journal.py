@@ -15,17 +15,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from partywall.durable import sync_folder
 from partywall.errors import Unavailable
 
 SEGMENT_LIMIT_BYTES: Final = 256 * 1024 * 1024
+CHUNK_BYTES: Final = 1024 * 1024
 LOG_BYTES: Final = 32
 LEAF_LIMIT_BYTES: Final = 1_048_576
 _HEAD: Final = struct.Struct(">II")
@@ -33,6 +35,7 @@ _PLACE: Final = struct.Struct(">Q")
 _MARK: Final = b"#synced".ljust(LOG_BYTES, b"\x00")
 ENTRY_BYTES: Final = _HEAD.size + LOG_BYTES
 _OFFSET_BITS: Final = 40
+_Found = tuple[int, bytes, bytes]
 
 
 class Journal:
@@ -106,7 +109,7 @@ class Journal:
                     return body[LOG_BYTES:]
         raise Unavailable("a leaf on disk is damaged", code="ledger-damaged")
 
-    def scan(self, start: int, *, mend: bool = False) -> Iterator[tuple[int, bytes, bytes]]:
+    def scan(self, start: int, *, mend: bool = False) -> Iterator[_Found]:
         """Yield (place, log, leaf) from a place to the end. mend: cut a torn tail and have all on disk, as at start.
 
         Raises: Unavailable when what lies between was damaged or is missing.
@@ -118,18 +121,24 @@ class Journal:
             path = self._folder / _name(segment)
             if not path.exists():
                 raise Unavailable(f"journal segment {segment} is missing", code="ledger-damaged")
-            data = path.read_bytes()
-            position = offset if segment == first else 0
-            while position < len(data):
-                entry = _parse(data, position)
-                if entry is None:
-                    self._cut(segment, position, data, mend=mend)
-                    break
-                if entry[0] != _MARK:
-                    yield segment << _OFFSET_BITS | position, entry[0].rstrip(b"\x00"), entry[1]
-                position += _HEAD.size + LOG_BYTES + len(entry[1])
-            if mend and segment == self._segment:
-                self._renew(data, offset if segment == first else 0)
+            with path.open("rb", buffering=CHUNK_BYTES) as file:
+                start = offset if segment == first else 0
+                yield from self._scan_segment(segment, start, file, mend=mend)
+                if mend and segment == self._segment:
+                    self._renew(start, file)
+
+    def _scan_segment(self, segment: int, position: int, file: BinaryIO, *, mend: bool) -> Iterator[_Found]:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(position)
+        while position < size:
+            entry = _next(file)
+            if entry is None:
+                file.seek(position)
+                self._cut(segment, position, file.read(), mend=mend)
+                break
+            if entry[0] != _MARK:
+                yield segment << _OFFSET_BITS | position, entry[0].rstrip(b"\x00"), entry[1]
+            position += ENTRY_BYTES + len(entry[1])
 
     def close(self) -> None:
         """Sync and close. Raises: Unavailable when the disk failed; closed all the same."""
@@ -168,26 +177,28 @@ class Journal:
         os.close(self._fd)
         self._segment, self._fd, self._offset = self._segment + 1, descriptor, offset
 
-    def _cut(self, segment: int, position: int, data: bytes, *, mend: bool) -> None:
-        """Cut what a crash left unfinished; keep the bytes aside where there is room.
+    def _cut(self, segment: int, position: int, tail: bytes, *, mend: bool) -> None:
+        """Cut what a crash left unfinished; keep the bytes aside where there is room. tail: all from position on.
 
         Only the last segment can have such a tail, and no mark in it vouches for what is cut.
         """
         is_tail = mend and segment == self._segment
-        if not is_tail or _vouched(data, position) > segment << _OFFSET_BITS | position:
+        if not is_tail or _vouched(tail) > segment << _OFFSET_BITS | position:
             raise Unavailable(f"journal segment {segment} is damaged at byte {position}", code="ledger-damaged")
         with contextlib.suppress(OSError):  # a full disk must not stop the start
-            (self._folder / f"torn-{segment}-{position}").write_bytes(data[position:])
+            (self._folder / f"torn-{segment}-{position}").write_bytes(tail)
         os.ftruncate(self._fd, position)
         os.fsync(self._fd)
         self._offset = position
 
-    def _renew(self, data: bytes, start: int) -> None:
+    def _renew(self, position: int, file: BinaryIO) -> None:
         """Write the tail again over itself: pages whose sync failed in an earlier process count as clean until then."""
-        view = memoryview(data)[start : self._offset]
-        while view:
-            written = os.pwrite(self._fd, view, start)
-            view, start = view[written:], start + written
+        file.seek(position)
+        while position < self._offset and (chunk := file.read(min(CHUNK_BYTES, self._offset - position))):
+            view = memoryview(chunk)
+            while view:
+                written = os.pwrite(self._fd, view, position)
+                view, position = view[written:], position + written
         self.sync()
 
     def _open_segment(self, segment: int) -> tuple[int, int]:
@@ -225,23 +236,26 @@ def _failure(error: OSError) -> Unavailable:
     return Unavailable("the ledger's disk failed", code="ledger-failed", retry_after_s=5.0)
 
 
-def _vouched(data: bytes, start: int) -> int:
-    """Return up to which place marks behind `start` say that everything was on disk; 0 when there is none."""
-    vouched, at = 0, data.find(_MARK, start)
+def _vouched(tail: bytes) -> int:
+    """Return up to which place marks in the tail say that everything was on disk; 0 when there is none."""
+    vouched, at = 0, tail.find(_MARK)
     while at >= 0:
-        entry = _parse(data, at - _HEAD.size) if at - _HEAD.size >= start else None
+        entry = _next(io.BytesIO(tail[at - _HEAD.size : at + LOG_BYTES + _PLACE.size])) if at >= _HEAD.size else None
         if entry is not None and len(entry[1]) == _PLACE.size:
             vouched = max(vouched, _PLACE.unpack(entry[1])[0])
-        at = data.find(_MARK, at + 1)
+        at = tail.find(_MARK, at + 1)
     return vouched
 
 
-def _parse(data: bytes, position: int) -> tuple[bytes, bytes] | None:
-    start = position + _HEAD.size
-    if start > len(data):
+def _next(file: BinaryIO) -> tuple[bytes, bytes] | None:
+    """Return the (log, leaf) of the entry that starts here; None when there is no whole one."""
+    head = file.read(_HEAD.size)
+    if len(head) < _HEAD.size:
         return None
-    length, crc = _HEAD.unpack_from(data, position)
-    body = data[start : start + length]
-    if not LOG_BYTES <= length <= LEAF_LIMIT_BYTES + LOG_BYTES or len(body) != length or zlib.crc32(body) != crc:
+    length, crc = _HEAD.unpack(head)
+    if not LOG_BYTES <= length <= LEAF_LIMIT_BYTES + LOG_BYTES:
+        return None
+    body = file.read(length)
+    if len(body) != length or zlib.crc32(body) != crc:
         return None
     return body[:LOG_BYTES], body[LOG_BYTES:]

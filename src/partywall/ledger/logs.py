@@ -11,7 +11,7 @@ import contextlib
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -33,7 +33,7 @@ from partywall.wire.ids import ActId, TenantId
 PURPOSE: Final = "ledger"
 TREE_LIMIT: Final = 256
 CIPHER_LIMIT: Final = 4096
-SWEEP_LIMIT: Final = 500
+SWEEP_LIMIT: Final = 50
 
 
 class KeyStore(Protocol):
@@ -102,7 +102,7 @@ class Logs:
         self._trees: OrderedDict[str, Tree] = OrderedDict()
         self._sealers: OrderedDict[str, _Sealer] = OrderedDict()
         self._logs: dict[str, _LogState] = {}
-        self.open_intents: dict[ActId, OpenIntent] = {}
+        self.open_intents: dict[tuple[TenantId, ActId], OpenIntent] = {}
         self._recover()
 
     # --- writing ------------------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ class Logs:
         return refused
 
     def sweep(self, older_than_s: float, *, region: str) -> int:
-        """Close intents that have been open for so long as `unknown`, some hundreds a call; return how many."""
+        """Close intents that have been open for so long as `unknown`, some dozens a call; return how many."""
         horizon_s = self._clock() - older_than_s
         old = [intent for intent in self.open_intents.values() if intent.since_s < horizon_s][:SWEEP_LIMIT]
         records: list[Record] = []
@@ -145,14 +145,22 @@ class Logs:
             try:
                 records.append(self._unknown(intent, region))
             except NotFound:
-                self.open_intents.pop(intent.act, None)  # its log was shredded
+                self.open_intents.pop((intent.log, intent.act), None)  # its log was shredded
             except PartywallError:  # damaged: it stays open, and the others are closed
-                self.open_intents[intent.act] = self.open_intents.pop(intent.act)
+                key = (intent.log, intent.act)
+                self.open_intents[key] = self.open_intents.pop(key)
         return len(records) - len(self.append_each(records, durable=True))
 
     def sync(self) -> None:
         """Have every leaf on disk. Raises: Unavailable."""
         self._journal.sync()
+
+    def flush_each(self) -> Iterator[None]:
+        """Write one tree a step, so that a `flush` right after has little left. Raises: OSError."""
+        for log, tree in list(self._trees.items()):
+            if self._trees.get(log) is tree:  # not put away since
+                self._write_tree(log, tree)
+                yield
 
     def flush(self) -> None:
         """Write the trees and the state, so that the next start scans little. Raises: OSError; Unavailable."""
@@ -192,7 +200,10 @@ class Logs:
         return 0 if state is None else state.time_us
 
     def root(self, log: str) -> bytes:
-        """Return a log's root now."""
+        """Return a log's root now: of a tree that was put away, as it was written down then."""
+        state = self._logs.get(log)
+        if log not in self._trees and state is not None and state.root is not None:
+            return state.root
         return self._tree(log).frontier.root()
 
     def tree(self, log: str) -> Tree:
@@ -298,9 +309,9 @@ class Logs:
 
     def _track(self, phase: Phase, act: ActId, log: TenantId, place: int) -> None:
         if phase is Phase.INTENT:
-            self.open_intents[act] = OpenIntent(log, act, place, self._clock())
+            self.open_intents[(log, act)] = OpenIntent(log, act, place, self._clock())
         elif phase is Phase.OUTCOME:
-            self.open_intents.pop(act, None)
+            self.open_intents.pop((log, act), None)
 
     def _unknown(self, intent: OpenIntent, region: str) -> Record:
         activity = self.open(intent.log, self._journal.read(intent.place))
@@ -395,7 +406,7 @@ class Logs:
                     "the ledger's state file is damaged: remove it to rebuild", code="ledger-damaged"
                 ) from error
         self._logs = state.logs
-        self.open_intents = {intent.act: intent for intent in state.open}
+        self.open_intents = {(intent.log, intent.act): intent for intent in state.open}
         replayed = 0
         for place, log_bytes, leaf in self._journal.scan(state.place, mend=True):
             log = log_bytes.decode()
@@ -417,8 +428,8 @@ class Logs:
             activity = self.open(log, leaf)
         except NotFound:
             return  # shredded: nothing to close
-        act = ActId(activity.act)
+        key = (TenantId(log), ActId(activity.act))
         if activity.phase == Phase.INTENT.value:
-            self.open_intents[act] = OpenIntent(TenantId(log), act, place, time_s)
+            self.open_intents[key] = OpenIntent(*key, place, time_s)
         elif activity.phase == Phase.OUTCOME.value:
-            self.open_intents.pop(act, None)
+            self.open_intents.pop(key, None)

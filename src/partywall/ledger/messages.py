@@ -39,7 +39,7 @@ class ReadQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What to read. mode: `show` (decrypted activities), `export` (portable archive) or `checkpoint`.
 
     start: first sequence number; limit: at most 1,000 a page for `show`, 20,000 for `export`; a page
-    may hold fewer, as some megabytes are enough.
+    may hold fewer, as about a megabyte is enough.
     """
 
     log: str

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,8 @@ from partywall.ledger.logs import Logs
 from partywall.ledger.merkle import root_of
 
 NEWEST_BYTES: Final = 65_536
+NOTES_BYTES: Final = 2_048
+QUIET_STEP: Final = 64
 
 
 class Witness:
@@ -36,6 +39,7 @@ class Witness:
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self._public_key = self._key.public_key().public_bytes_raw()
         self._newest: dict[str, tuple[Checkpoint, str]] = {}
+        self._blinded: dict[str, bytes] = {}
         public.mkdir(parents=True, exist_ok=True)
         path = public / "ledger.pub"
         if not path.exists() or path.read_text() != self.vkey + "\n":
@@ -51,23 +55,33 @@ class Witness:
         """The origin line of one log."""
         return f"{self._origin}/{log}"
 
-    def sign_all(self, logs: Logs) -> int:
-        """Sign a checkpoint of each log that grew, and then the operator's; return how many.
+    def sign_all(self, logs: Logs) -> None:
+        """Sign a checkpoint of each log that grew, and then the operator's. Raises: as `sign_each`."""
+        for _step in self.sign_each(logs):
+            pass
+
+    def sign_each(self, logs: Logs) -> Iterator[None]:
+        """Do as `sign_all`, a step at a time: between two of them other work may be done, and logs may grow.
 
         Raises: what the first of them that failed raised, when all have been tried.
         """
         fault: Exception | None = None
-        grown = [log for log in logs.names() if self._size_signed(log) != logs.size(log)]
-        for log in grown:
+        any_grown = False
+        for at, log in enumerate(logs.names()):
+            if self._size_signed(log) == logs.size(log):
+                if at % QUIET_STEP == 0:
+                    yield
+                continue
+            any_grown = True
             try:
                 self.sign(logs, log)
             except (OSError, PartywallError) as error:  # one log's trouble is not another's
                 fault = fault or error
-        if grown:
+            yield
+        if any_grown and self._blinded:
             self._sign_operator(logs)
         if fault is not None:
             raise fault
-        return len(grown)
 
     def sign(self, logs: Logs, log: str) -> str:
         """Sign, keep and return a checkpoint of one log as it is now, once all of it is on disk.
@@ -87,7 +101,7 @@ class Witness:
         checkpoint = Checkpoint(self.origin_of(log), size, logs.root(log), logs.time_us(log))
         note = self._note(checkpoint)
         self._keep(log, note)
-        self._newest[log] = checkpoint, note
+        self._take(log, checkpoint, note)
         return note
 
     def _size_signed(self, log: str) -> int:
@@ -95,27 +109,30 @@ class Witness:
         return 0 if signed is None else signed[0].size
 
     def _newest_of(self, log: str) -> tuple[Checkpoint, str] | None:
-        if log not in self._newest and (kept := self.kept(log)):
-            self._newest[log] = parse_note(kept[-1])[0], kept[-1]
+        if log not in self._newest and (kept := self.kept(log, NOTES_BYTES) or self.kept(log)):
+            self._take(log, parse_note(kept[-1])[0], kept[-1])
         return self._newest.get(log)
 
-    def kept(self, log: str) -> list[str]:
-        """Return the checkpoints of a log, oldest first; the newest few hundred."""
+    def _take(self, log: str, checkpoint: Checkpoint, note: str) -> None:
+        blinded = hmac.digest(self._blind, log.encode(), "sha256") + checkpoint.root
+        self._newest[log] = checkpoint, note
+        self._blinded[log] = hashlib.sha256(b"\x00" + blinded).digest()
+
+    def kept(self, log: str, limit_bytes: int = NEWEST_BYTES) -> list[str]:
+        """Return the checkpoints of a log, oldest first; the newest few hundred, as many as limit_bytes hold."""
         path = self._path(log)
         if not path.exists():
             return []
         with path.open("rb") as file:
-            start = max(0, path.stat().st_size - NEWEST_BYTES)
+            start = max(0, path.stat().st_size - limit_bytes)
             file.seek(start)
             lines = file.read().split(b"\n")
         whole = lines[1:-1] if start else lines[:-1]
         return [note for line in whole if (note := _note_of(line)) is not None]
 
     def _sign_operator(self, logs: Logs) -> None:
-        heads = sorted(
-            hashlib.sha256(b"\x00" + hmac.digest(self._blind, log.encode(), "sha256") + logs.root(log)).digest()
-            for log in logs.names()
-        )
+        """Commit to the newest signed head of every log."""
+        heads = list(self._blinded.values())
         padded = 1 << max(0, (len(heads) - 1).bit_length())
         heads = sorted([*heads, *(os.urandom(32) for _ in range(padded - len(heads)))])
         newest_us = max(logs.time_us(log) for log in logs.names())

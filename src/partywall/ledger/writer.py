@@ -11,13 +11,14 @@ import base64
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import os
 import secrets
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -35,7 +36,11 @@ from partywall.telemetry.log import Log
 
 SHOW_LIMIT: Final = 1_000
 EXPORT_LIMIT: Final = 20_000
-PAGE_BYTES: Final = 4 * 1024 * 1024
+PAGE_BYTES: Final = 1024 * 1024
+STEP_LEAVES: Final = 32
+STEP_BYTES: Final = 65_536
+SWEEP_STEPS: Final = 10
+T = TypeVar("T")
 _encode = msgspec.msgpack.Encoder().encode
 _request = msgspec.msgpack.Decoder(LedgerRequest)
 _query = msgspec.json.Decoder(ReadQuery)
@@ -57,6 +62,7 @@ class LedgerServer:
         self._failed = failed
         self._verifier: PermitVerifier | None = None
         self._pending: list[tuple[Append, asyncio.Future[bytes]]] = []
+        self._reading = asyncio.Lock()
 
     def handle(self, _peer_uid: int, bodies: Sequence[bytes]) -> Sequence[Awaitable[bytes]]:
         """Return a reply for each request; appends wait for the group they join."""
@@ -74,14 +80,16 @@ class LedgerServer:
                 asyncio.get_running_loop().call_soon(self._commit)
             self._pending.append((request, future))
             return future
+        return asyncio.ensure_future(self._tell(request))
+
+    async def _tell(self, request: Read | Status) -> bytes:
         try:
-            future.set_result(_encode(self._status() if isinstance(request, Status) else self._read(request)))
-        except PartywallError as error:
-            future.set_exception(error)
+            return _encode(self._status() if isinstance(request, Status) else await self._read(request))
+        except PartywallError:
+            raise
         except Exception as error:  # one reader's trouble must not cut the connection of all
             self._log.error("ledger.read-failed", error)
-            future.set_exception(Bug("the ledger failed"))
-        return future
+            raise Bug("the ledger failed") from error
 
     def _commit(self) -> None:
         """Write the group; each record is taken or refused by itself."""
@@ -110,7 +118,7 @@ class LedgerServer:
         free = shutil.disk_usage(self._home.ledger).free
         return StatusReply(self._boot, len(names), sum(self._logs.size(name) for name in names), free)
 
-    def _read(self, request: Read) -> ReadReply:
+    async def _read(self, request: Read) -> ReadReply:
         """Read under a permit that names this log. Raises: Unauthenticated, Malformed, NotFound."""
         permit = self._gate().verify(request.permit, hashlib.sha256(request.payload).digest(), time.time())
         try:
@@ -123,42 +131,63 @@ class LedgerServer:
         if query.start < 0 or query.limit < 1:
             raise Malformed("start and limit count from 0 and 1", code="bad-request")
         if query.mode == "show":
-            return self._show(query)
+            return await self._show(query)
         if query.mode == "export":
-            return self._export(query)
+            return await self._export(query)
         if query.mode == "checkpoint":
             return self._checkpoint(query)
         raise Malformed("mode is show, export or checkpoint", code="bad-request")
 
-    def _show(self, query: ReadQuery) -> ReadReply:
-        shown = []
-        leaves = self._logs.leaves(query.log, query.start, query.start + min(query.limit, SHOW_LIMIT), PAGE_BYTES)
-        for seq, leaf in enumerate(leaves, query.start):
-            header = parse_header(leaf)
-            try:
-                activity = msgspec.to_builtins(self._logs.open(query.log, leaf))
-            except NotFound:
-                activity = None
-            shown.append({"seq": seq, "time_us": header.time_us, "activity": activity})
-        following = self._following(query, len(leaves))
+    async def _page(self, query: ReadQuery, limit: int, form: Callable[[int, bytes], T]) -> list[T]:
+        """Return what form makes of each (sequence number, leaf) of a page.
+
+        One step of one reader a turn of the loop, in order of asking: whoever appends waits for no page of another.
+        """
+        page: list[T] = []
+        at, stop, left_bytes = query.start, query.start + min(query.limit, limit), PAGE_BYTES
+        while at < stop and left_bytes > 0:
+            async with self._reading:
+                leaves = self._logs.leaves(query.log, at, min(stop, at + STEP_LEAVES), min(STEP_BYTES, left_bytes))
+                if not leaves:
+                    break
+                page += map(form, itertools.count(at), leaves)
+                at, left_bytes = at + len(leaves), left_bytes - sum(map(len, leaves))
+                await asyncio.sleep(0)
+        return page
+
+    async def _show(self, query: ReadQuery) -> ReadReply:
+        shown = await self._page(query, SHOW_LIMIT, lambda seq, leaf: self._shown(query.log, seq, leaf))
+        following = self._following(query, len(shown))
         return ReadReply(
             _json({"leaves": shown, "next_start": following, "size": self._logs.size(query.log)}), following
         )
 
-    def _export(self, query: ReadQuery) -> ReadReply:
-        leaves = self._logs.leaves(query.log, query.start, query.start + min(query.limit, EXPORT_LIMIT), PAGE_BYTES)
-        versions = {parse_header(leaf).key_version for leaf in leaves}
+    def _shown(self, log: str, seq: int, leaf: bytes) -> msgspec.Raw:
+        try:
+            activity = msgspec.to_builtins(self._logs.open(log, leaf))
+        except NotFound:
+            activity = None
+        return msgspec.Raw(_json({"seq": seq, "time_us": parse_header(leaf).time_us, "activity": activity}))
+
+    async def _export(self, query: ReadQuery) -> ReadReply:
+        versions: set[int] = set()
+
+        def encode(_seq: int, leaf: bytes) -> str:
+            versions.add(parse_header(leaf).key_version)
+            return _b64(leaf)
+
+        encoded = await self._page(query, EXPORT_LIMIT, encode)
         try:
             keys = {str(version): _b64(key) for version, key in self._logs.keys(query.log, versions).items()}
         except NotFound:
             keys = {}
-        following = self._following(query, len(leaves))
+        following = self._following(query, len(encoded))
         body = {
             "origin": self._witness.origin_of(query.log),
             "log": query.log,
             "vkey": self._witness.vkey,
             "start": query.start,
-            "leaves": [_b64(leaf) for leaf in leaves],
+            "leaves": encoded,
             "keys": keys,
             "next_start": following,
             "checkpoints": self._signed(query.log) if following is None else [],
@@ -224,9 +253,10 @@ async def _serve(home: Home, settings: Settings, log: Log, stop: asyncio.Event, 
     home.ledger_socket.parent.mkdir(parents=True, exist_ok=True)
     await socket.start()
     log.info("ledger.ready", leaves=sum(logs.size(name) for name in logs.names()))
+    checkpoint, sweep = lambda: _checkpoint_steps(logs, witness), lambda: _sweep(logs, settings, log)
     jobs = [
-        asyncio.ensure_future(_every(settings.ledger.checkpoint_s, lambda: _checkpoint(logs, witness), log)),
-        asyncio.ensure_future(_every(settings.ledger.sweep_s, lambda: _sweep(logs, settings, log), log)),
+        asyncio.ensure_future(_every(settings.ledger.checkpoint_s, checkpoint, log)),
+        asyncio.ensure_future(_every(settings.ledger.sweep_s, sweep, log)),
     ]
     try:
         await stop.wait()
@@ -235,7 +265,7 @@ async def _serve(home: Home, settings: Settings, log: Log, stop: asyncio.Event, 
             job.cancel()
         await socket.close()
         await asyncio.sleep(0)
-        _attempt(lambda: _checkpoint(logs, witness), log)
+        await _attempt(checkpoint, log)
 
 
 @contextlib.contextmanager
@@ -252,26 +282,35 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _checkpoint(logs: Logs, witness: Witness) -> None:
+def _checkpoint_steps(logs: Logs, witness: Witness) -> Iterator[None]:
+    yield from logs.flush_each()
     logs.flush()
-    witness.sign_all(logs)
+    yield from witness.sign_each(logs)
 
 
-def _sweep(logs: Logs, settings: Settings, log: Log) -> None:
-    closed = logs.sweep(settings.ledger.orphan_s, region=settings.region)
+def _sweep(logs: Logs, settings: Settings, log: Log) -> Iterator[None]:
+    closed = 0
+    for _step in range(SWEEP_STEPS):
+        count = logs.sweep(settings.ledger.orphan_s, region=settings.region)
+        if not count:
+            break
+        closed += count
+        yield
     if closed:
         log.warning("ledger.orphans-closed", count=closed)
 
 
-async def _every(period_s: float, job: Callable[[], None], log: Log) -> None:
+async def _every(period_s: float, job: Callable[[], Iterator[None]], log: Log) -> None:
     while True:
         await asyncio.sleep(period_s)
-        _attempt(job, log)
+        await _attempt(job, log)
 
 
-def _attempt(job: Callable[[], None], log: Log) -> None:
+async def _attempt(job: Callable[[], Iterator[None]], log: Log) -> None:
+    """Do a job, one step a turn of the loop: whoever appends waits for a step at most."""
     try:
-        job()
+        for _step in job():
+            await asyncio.sleep(0)
     except Exception as error:  # a full disk must not end the schedule, nor the shutdown
         log.error("ledger.job-failed", error)  # noqa: TRY400  # our own sink
 

@@ -94,7 +94,7 @@ def test_a_failed_write_leaves_every_log_as_it_was(node, monkeypatch):
         with pytest.raises(Unavailable):
             node.logs.append([outcome(1), denial(3, B), denial(4, tenant(9))], durable=True)
     assert node.heads() == before
-    assert set(node.logs.open_intents) == {act(1)}
+    assert set(node.logs.open_intents) == {(A, act(1))}
     node.logs.append([outcome(1), denial(3, B), denial(4, tenant(9))], durable=True)
     after = node.heads()
     node.restart()
@@ -220,13 +220,13 @@ def test_a_page_is_bounded_in_bytes_but_never_empty(node):
 def test_the_sweeper_closes_the_others_when_one_is_damaged_or_shredded(node):
     node.logs.append([intent(1), intent(2), intent(3, B), intent(4)], durable=True)
     node.keys.destroy_now(B)
-    place = node.logs.open_intents[act(2)].place
+    place = node.logs.open_intents[(A, act(2))].place
     with (node.folder / "ledger" / "journal" / "00000000.journal").open("r+b") as file:
         file.seek(place + 60)
         file.write(b"\x00\xff\x00")
     node.now += 1000
     assert node.logs.sweep(600, region="local") == 2
-    assert set(node.logs.open_intents) == {act(2)}
+    assert set(node.logs.open_intents) == {(A, act(2))}
     assert node.logs.sweep(600, region="local") == 0
 
 

@@ -37,7 +37,7 @@ class FileKeys:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._cache: OrderedDict[tuple[TenantId, str, int], bytes] = OrderedDict()
-        self._newest: dict[tuple[TenantId, str], int] = {}
+        self._newest: OrderedDict[tuple[TenantId, str], int] = OrderedDict()
 
     async def data_key(self, tenant: TenantId, purpose: str, version: int | None = None) -> tuple[int, bytes]:
         return self.data_key_now(tenant, purpose, version)
@@ -50,9 +50,9 @@ class FileKeys:
 
     def data_key_now(self, tenant: TenantId, purpose: str, version: int | None = None) -> tuple[int, bytes]:
         """Return (version, key). Raises: NotFound when destroyed or never made; Unavailable when unreadable."""
-        wanted = version if version is not None else self._newest_version(tenant, purpose)
-        if wanted == 0:
-            wanted = self.rotate_now(tenant, purpose)
+        wanted = version or 0
+        if version is None:
+            wanted = self._newest_version(tenant, purpose) or self.rotate_now(tenant, purpose)
         key = self._cache.get((tenant, purpose, wanted))
         if key is None:
             key = self._unwrap(tenant, purpose, wanted)
@@ -65,8 +65,8 @@ class FileKeys:
         kek = self._kek(tenant, make=version == 1)
         key, nonce = os.urandom(KEY_BYTES), os.urandom(NONCE_BYTES)
         wrapped = nonce + AESGCM(kek).encrypt(nonce, key, _bound(tenant, purpose, version))
-        _write(self._home(tenant) / f"{purpose}.{version}", wrapped)
-        self._newest[(tenant, purpose)] = version
+        _write(self._wrapped(tenant, purpose, version), wrapped)
+        self._remember_newest(tenant, purpose, version)
         self._remember(tenant, purpose, version, key)
         return version
 
@@ -96,16 +96,20 @@ class FileKeys:
             raise Malformed("not a tenant", code="malformed-id")
         return self._folder / tenant
 
-    def _newest_version(self, tenant: TenantId, purpose: str) -> int:
+    def _wrapped(self, tenant: TenantId, purpose: str, version: int | str) -> Path:
         if not _PURPOSE.fullmatch(purpose):
             raise Malformed("not a purpose", code="malformed-purpose")
+        return self._home(tenant) / f"{purpose}.{version}"
+
+    def _newest_version(self, tenant: TenantId, purpose: str) -> int:
+        folder, pattern = self._wrapped(tenant, purpose, "*").parent, f"{purpose}.*"
         known = self._newest.get((tenant, purpose))
         if known is not None:
             return known
-        suffixes = [path.name.removeprefix(f"{purpose}.") for path in self._home(tenant).glob(f"{purpose}.*")]
+        suffixes = [path.name.removeprefix(f"{purpose}.") for path in folder.glob(pattern)]
         newest = max((int(suffix) for suffix in suffixes if suffix.isdecimal()), default=0)
         if newest:
-            self._newest[(tenant, purpose)] = newest
+            self._remember_newest(tenant, purpose, newest)
         return newest
 
     def _kek(self, tenant: TenantId, *, make: bool) -> bytes:
@@ -126,9 +130,10 @@ class FileKeys:
         return kek
 
     def _unwrap(self, tenant: TenantId, purpose: str, version: int) -> bytes:
+        path = self._wrapped(tenant, purpose, version)
         kek = self._kek(tenant, make=False)
         try:
-            wrapped = (self._home(tenant) / f"{purpose}.{version}").read_bytes()
+            wrapped = path.read_bytes()
         except FileNotFoundError:
             raise NotFound("no such key version", code="no-key-version") from None
         except OSError as error:
@@ -142,6 +147,11 @@ class FileKeys:
         self._cache[(tenant, purpose, version)] = key
         if len(self._cache) > CACHE_LIMIT:
             self._cache.popitem(last=False)
+
+    def _remember_newest(self, tenant: TenantId, purpose: str, version: int) -> None:
+        self._newest[(tenant, purpose)] = version
+        if len(self._newest) > CACHE_LIMIT:
+            self._newest.popitem(last=False)
 
 
 def _write(path: Path, data: bytes) -> None:

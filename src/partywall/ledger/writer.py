@@ -33,6 +33,7 @@ from partywall.ledger.witness import Witness
 from partywall.settings import Home, Settings
 from partywall.signing import PermitVerifier
 from partywall.telemetry.log import Log
+from partywall.wire.permit import SignedPermit
 
 SHOW_LIMIT: Final = 1_000
 EXPORT_LIMIT: Final = 20_000
@@ -125,9 +126,7 @@ class LedgerServer:
             query = _query.decode(request.payload)
         except _UNREADABLE as error:
             raise Malformed("not a ledger query") from error
-        resource = parse_resource(permit.resource)
-        if permit.action != ActionType.AUDIT_READ or resource.kind != "audit" or resource.tenant != query.log:
-            raise Unauthenticated("a permit for something else", code="bad-permit")
+        self._require(permit, query)
         if query.start < 0 or query.limit < 1:
             raise Malformed("start and limit count from 0 and 1", code="bad-request")
         if query.mode == "show":
@@ -137,6 +136,12 @@ class LedgerServer:
         if query.mode == "checkpoint":
             return self._checkpoint(query)
         raise Malformed("mode is show, export or checkpoint", code="bad-request")
+
+    def _require(self, permit: SignedPermit, query: ReadQuery) -> None:
+        """Raises: Unauthenticated unless the permit is for reading that very log."""
+        resource = parse_resource(permit.resource)
+        if permit.action != ActionType.AUDIT_READ or resource.kind != "audit" or resource.tenant != query.log:
+            raise Unauthenticated("a permit for something else", code="bad-permit")
 
     async def _page(self, query: ReadQuery, limit: int, form: Callable[[int, bytes], T]) -> list[T]:
         """Return what form makes of each (sequence number, leaf) of a page.

@@ -192,8 +192,8 @@ def test_every_providers_actions_are_in_the_matrix():
 # --- jobs -------------------------------------------------------------------------------------------------------------
 
 JOBS = {
-    "ledger/writer.py:_sweep": ActionType.SYSTEM_SWEEP,
-    "ledger/writer.py:_checkpoint": ActionType.SYSTEM_CHECKPOINT,
+    "ledger/writer.py:sweep": ActionType.SYSTEM_SWEEP,
+    "ledger/writer.py:checkpoint": ActionType.SYSTEM_CHECKPOINT,
     "control/upkeep.py:tend": ActionType.SYSTEM_ROTATE,
 }
 """What runs by itself, with its action."""

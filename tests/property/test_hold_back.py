@@ -65,8 +65,8 @@ def test_separate_words_leave_as_the_whole_would(words, cuts):
 
 
 @settings(max_examples=200, deadline=None)
-@given(TEXTS, st.lists(st.integers(0, 10_000), max_size=20))
-def test_our_own_credentials_never_leave_even_one_character_at_a_time(text, cuts):
+@given(TEXTS)
+def test_our_own_credentials_never_leave_even_one_character_at_a_time(text):
     held = HoldBack(Shaper([]))
     seen = ""
     for piece in text + KEY + " " + JWT:
@@ -74,7 +74,6 @@ def test_our_own_credentials_never_leave_even_one_character_at_a_time(text, cuts
     seen += held.flush()
     assert KEY not in seen
     assert JWT not in seen
-    assert len(cuts) >= 0
 
 
 def test_where_a_cut_falls_does_not_move_the_border_of_a_word():

@@ -1,5 +1,6 @@
-"""The attacks, one file per layer; importing this package registers them all."""
+"""The attacks, one file per layer; importing this package registers them all in `PROBES`."""
 
+from partywall.assurance.probe import PROBES
 from partywall.assurance.probes import identity, ledger, models, neighbours, storage, tools
 
-__all__ = ["identity", "ledger", "models", "neighbours", "storage", "tools"]
+__all__ = ["PROBES", "identity", "ledger", "models", "neighbours", "storage", "tools"]

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from partywall.assurance.probe import expect, probe
-from partywall.assurance.target import Side, Target
+from partywall.assurance.target import SetupFailed, Side, Target
 from partywall.assurance.wire import Answer
 
 _VARIES = re.compile(rb"(act|trace|ses|tok|ten|agt|mdl|mcp|key|usr)_[a-z2-7]{26}|\b[0-9a-f]{32}\b|\"created\":\s*\d+")
@@ -133,8 +133,11 @@ def roles(target: Target) -> str:
         "agent widens its token": a.wire.send("POST", "/v1/tokens", credential=a.key, body={"subject": a.bystander}),
     }
     for name, answer in attempts.items():
-        refused = answer.status in {401, 403, 404} or b'"isError":true' in answer.body.replace(b" ", b"")
-        expect(refused, f"{name}: {answer.brief()}")
+        served = answer.status < 400 and b'"isError":true' not in answer.body.replace(b" ", b"")
+        expect(not served, f"{name}: {answer.brief()}")
+    for name, answer in attempts.items():
+        if answer.status >= 500:  # neither served nor refused: it proves nothing
+            raise SetupFailed(f"{name}: {answer.brief()}")
     return f"{len(attempts)} attempts out of role refused"
 
 

@@ -22,7 +22,7 @@ from partywall.store import cluster
 from partywall.store.memory import StoredMemories
 from partywall.store.migrations import Migration, apply
 from partywall.store.pool import TenantPool
-from partywall.store.provision import provision
+from partywall.store.provision import MARK, provision
 from partywall.telemetry.log import Log
 
 
@@ -253,6 +253,29 @@ async def test_provisioning_killed_at_any_step_is_mended_by_the_next_run(step: i
     connection = await asyncpg.connect(made.app)
     assert await connection.fetchval("select current_user::text") == "pw_app"
     await connection.close()
+    await asyncio.to_thread(made.close)
+
+
+async def test_an_empty_lock_file_of_a_killed_server_stops_no_later_start():
+    """Postgres makes `postmaster.pid` and then fills it; killed in between, it would refuse to start for ever."""
+    made = await asyncio.to_thread(Databases)
+    await again(made.home)
+    data = made.home.postgres_data("data")
+    (data / MARK).unlink()
+    lock = data / "postmaster.pid"
+    lock.touch()
+    os.chown(lock, data.stat().st_uid, data.stat().st_gid)
+    await again(made.home)
+    assert not lock.exists()
+    lock.touch()
+    cluster.drop_empty_lock(made.home, "data", older_than_s=60)
+    assert lock.exists()
+    cluster.drop_empty_lock(made.home, "data")
+    assert not lock.exists()
+    lock.write_text("1\n")
+    cluster.drop_empty_lock(made.home, "data")
+    assert lock.exists()
+    lock.unlink()
     await asyncio.to_thread(made.close)
 
 

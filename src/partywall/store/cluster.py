@@ -14,6 +14,7 @@ import importlib.util
 import os
 import pwd
 import signal
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +31,8 @@ COMMAND_TIMEOUT_S: Final = 120.0
 LOCK_ATTEMPTS: Final = 100
 LOCK_PAUSE_S: Final = 0.1
 LEFT_OVER_S: Final = 15
+EMPTY_LOCK_S: Final = 2.0
+"""A starting Postgres fills its lock file microseconds after it made it; one that is empty for longer has no holder."""
 
 Own = Callable[[Path, str], None]
 """(path, process) -> gives the path to that process's uid."""
@@ -105,6 +108,19 @@ def is_ready(home: Home, instance: str) -> bool:
     return len(lines) > 7 and lines[7].strip() == "ready"
 
 
+def drop_empty_lock(home: Home, instance: str, *, older_than_s: float = 0.0) -> None:
+    """Remove a `postmaster.pid` that holds nothing: what a server leaves that was killed between making and filling it.
+
+    Postgres itself then refuses to start for ever. Only where no server of this folder can be starting just now, or
+    with an age.
+    """
+    path = home.postgres_data(instance) / "postmaster.pid"
+    with contextlib.suppress(FileNotFoundError):
+        found = path.lstat()
+        if found.st_size == 0 and time.time() - found.st_mtime >= older_than_s:
+            path.unlink()
+
+
 async def initialise(home: Home, instance: str, own: Own, spawn: Spawn) -> None:
     """Make an instance's files unless they are there, and write its settings anew.
 
@@ -176,10 +192,10 @@ async def run_sql(home: Home, instance: str, database: str, statements: Sequence
     """
     argv = _single_user(home, instance, database)
     script = "".join(statement.strip().rstrip(";") + ";\n\n" for statement in statements)
-    await _when_free(argv, instance, spawn, script)
+    await _when_free(home, argv, instance, spawn, script)
 
 
-async def _when_free(argv: Sequence[str], instance: str, spawn: Spawn, script: str) -> str:
+async def _when_free(home: Home, argv: Sequence[str], instance: str, spawn: Spawn, script: str) -> str:
     """Run a single-user Postgres; wait for one that a killed set-up left at work on the same folder."""
     for _attempt in range(LOCK_ATTEMPTS):
         try:
@@ -187,6 +203,7 @@ async def _when_free(argv: Sequence[str], instance: str, spawn: Spawn, script: s
         except Unavailable as error:
             if "postmaster.pid" not in error.private:
                 raise
+        drop_empty_lock(home, instance, older_than_s=EMPTY_LOCK_S)
         await asyncio.sleep(LOCK_PAUSE_S)
     return await run(argv, instance, spawn, given=script)
 
@@ -194,7 +211,7 @@ async def _when_free(argv: Sequence[str], instance: str, spawn: Spawn, script: s
 async def has_database(home: Home, instance: str, spawn: Spawn) -> bool:
     """Tell whether the instance's database was made, asked in single-user mode. Raises: Unavailable."""
     question = "select datname from pg_catalog.pg_database;\n\n"
-    answer = await _when_free(_single_user(home, instance, "postgres"), instance, spawn, question)
+    answer = await _when_free(home, _single_user(home, instance, "postgres"), instance, spawn, question)
     return f'datname = "{instance}"' in answer
 
 

@@ -30,7 +30,8 @@ LOG_LIMIT_BYTES: Final = 32 * 1024 * 1024
 class Program(msgspec.Struct, frozen=True, kw_only=True):
     """What to run. ready: a probe; wait: whether the start waits for it. Times in seconds.
 
-    death_signal: what the kernel sends when the supervisor dies.
+    death_signal: what the kernel sends when the supervisor dies. before: what each start begins with; it only runs
+    while no process of the program lives.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     stop_signal: int = signal.SIGTERM
     stop_timeout_s: float = 10.0
     death_signal: int = signal.SIGKILL
+    before: Callable[[], None] = lambda: None
 
 
 class View(msgspec.Struct, frozen=True):
@@ -181,6 +183,7 @@ class Child:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         program = self.program
+        program.before()
         argv = [*confined(program.identity, self._view, death_signal=program.death_signal), *program.argv]
         with open_log(program.log_path) as log_file:
             return subprocess.Popen(  # noqa: S603  # our own words, and no shell

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -85,6 +86,7 @@ class _Plan:
             stop_signal=signal.SIGINT,
             stop_timeout_s=POSTGRES_STOP_S,
             death_signal=signal.SIGQUIT,
+            before=partial(cluster.drop_empty_lock, self._home, instance),
         )
 
     def service(self, name: str, ready: readiness.Probe) -> Program:

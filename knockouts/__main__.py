@@ -1,6 +1,7 @@
 """`make knockouts`: each control is removed once, alone, and its probe must see the leak.
 
-One throwaway deployment in a fresh home serves as the ground; each knock-out is a gateway process of its own beside it.
+One throwaway deployment in a fresh home serves as the ground. What stands beside it without a control: a gateway
+process (`gateways.py`), a deployment with another database (`databases.py`), or the verifier here (`verifiers.py`).
 Exit status 0: every knock-out was caught, and the same probes hold on the product. 1: one was not.
 """
 
@@ -15,26 +16,45 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Final
 
+import msgspec
 from rich.console import Console
 
-from knockouts.gateways import CAUGHT_BY
+from knockouts import databases, gateways, verifiers
 from knockouts.mark import mark
 from partywall.assurance.command import chosen, run
 from partywall.assurance.probe import Finding
 from partywall.assurance.target import SetupFailed, Target
+from partywall.settings import Home
 from partywall.supervisor.throwaway import Throwaway
 
 ROOT = Path(__file__).resolve().parents[1]
 START_LIMIT_S = 30.0
 
 
+class Place(msgspec.Struct, frozen=True):
+    """What the probes attack: an address, its operator's key, and its home."""
+
+    url: str
+    operator: str
+    home: Home
+
+
+class Knockout(msgspec.Struct, frozen=True):
+    """One control removed. open: makes the place without it beside the ground; probe: the one that must see it."""
+
+    name: str
+    probe: str
+    open: Callable[[Throwaway, str], AbstractContextManager[Place]]
+
+
 @contextmanager
-def knocked_out(ground: Throwaway, name: str) -> Iterator[str]:
-    """Run one knocked-out gateway beside the deployment; yield its address."""
+def gateway(ground: Throwaway, name: str) -> Iterator[Place]:
+    """Run one knocked-out gateway beside the deployment."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.set_inheritable(True)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -47,7 +67,7 @@ def knocked_out(ground: Throwaway, name: str) -> Iterator[str]:
         listener.close()
         try:
             _wait_ready(url, process)
-            yield url
+            yield Place(url, ground.operator_key(), ground.home)
         finally:
             process.terminate()
             try:
@@ -55,6 +75,27 @@ def knocked_out(ground: Throwaway, name: str) -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@contextmanager
+def database(_ground: Throwaway, name: str) -> Iterator[Place]:
+    """Run a deployment of its own whose data database lacks the control."""
+    with databases.knocked_out(name) as own:
+        yield Place(own.url, own.operator_key(), own.home)
+
+
+@contextmanager
+def verifier(ground: Throwaway, name: str) -> Iterator[Place]:
+    """Attack the product, and believe a verifier that lacks the control."""
+    with verifiers.knocked_out(name):
+        yield Place(ground.url, ground.operator_key(), ground.home)
+
+
+KNOCKOUTS: Final = (
+    *(Knockout(made.name, id_, gateway) for made, id_ in gateways.CAUGHT_BY),
+    *(Knockout(name, id_, verifier) for name, id_ in verifiers.CAUGHT_BY),
+    *(Knockout(name, id_, database) for name, id_ in databases.CAUGHT_BY),
+)
 
 
 def _wait_ready(url: str, process: subprocess.Popen[bytes]) -> None:
@@ -68,10 +109,10 @@ def _wait_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit("a knocked-out gateway did not start")
 
 
-def probe(url: str, operator: str, ids: tuple[str, ...]) -> list[Finding]:
-    """Attack one address with these probes, exactly."""
+def probe(place: Place, ids: tuple[str, ...]) -> list[Finding]:
+    """Attack one place with these probes, exactly."""
     try:
-        target = Target(url, operator)
+        target = Target(place.url, place.operator, home=place.home)
     except (SetupFailed, OSError) as error:
         raise SystemExit(f"the probes could not set up their tenants: {error}") from error
     try:
@@ -87,23 +128,30 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     console = Console(stderr=options.json, highlight=False)
-    pairs = [(made.name, id_) for made, id_ in CAUGHT_BY if not options.names or made.name in options.names]
+    picked = [one for one in KNOCKOUTS if not options.names or one.name in options.names]
     rows = []
     with Throwaway("--no-model") as ground:
         mark(ground.home)
-        operator = ground.operator_key()
-        product = {found.id: found for found in probe(ground.url, operator, tuple({id_ for _, id_ in pairs}))}
-        for name, id_ in pairs:
-            with knocked_out(ground, name) as url:
-                found = probe(url, operator, (id_,))[0]
-            held, caught = product[id_].result == "held", found.result == "leak"
-            rows.append({"knock_out": name, "probe": id_, "product": product[id_].result, "knocked_out": found.result})
-            colour = "green" if held and caught else "bold red"
-            console.print(f"[{colour}]{'caught' if caught else found.result:8}[/] {name:22} {id_:8} {found.evidence}")
+        whole = Place(ground.url, ground.operator_key(), ground.home)
+        product = {found.id: found for found in probe(whole, tuple({one.probe for one in picked}))}
+        for one in picked:
+            with one.open(ground, one.name) as place:
+                found = probe(place, (one.probe,))[0]
+            held, caught = product[one.probe].result == "held", found.result == "leak"
+            rows.append(
+                {
+                    "knock_out": one.name,
+                    "probe": one.probe,
+                    "product": product[one.probe].result,
+                    "knocked_out": found.result,
+                }
+            )
+            colour, word = ("green", "caught") if held and caught else ("bold red", found.result)
+            console.print(f"[{colour}]{word:8}[/] {one.name:26} {one.probe:8} ", end="")
+            console.print(found.evidence, markup=False)
             if not held:
-                console.print(
-                    f"         [bold red]the product itself: {product[id_].result}[/] {product[id_].evidence}"
-                )
+                console.print(f"         [bold red]the product itself: {product[one.probe].result}[/]")
+                console.print(f"         {product[one.probe].evidence}", markup=False)
     if options.json:
         sys.stdout.write(json.dumps(rows) + os.linesep)
     good = sum(row["product"] == "held" and row["knocked_out"] == "leak" for row in rows)

@@ -8,7 +8,7 @@ from knockouts.evidence import AuditAnyLog, DenialsUnrecorded, RecordsRaw
 from knockouts.identity import RevocationIgnored, StreamUnchecked, SuspensionIgnored, TenantHeader, TokenUnverified
 from knockouts.knocked import Knocked
 from knockouts.memory import MemoryShared
-from knockouts.tools import ManifestUnpinned, SchemaOff
+from knockouts.tools import AddressNamed, ManifestUnpinned, PayloadPasted, SchemaOff, ToolCredentialForwarded
 
 CAUGHT_BY: tuple[tuple[type[Knocked], str], ...] = (
     (CredentialForwarded, "ID-2"),
@@ -28,7 +28,10 @@ CAUGHT_BY: tuple[tuple[type[Knocked], str], ...] = (
     (GrantsOff, "MCP-2"),
     (RecordsRaw, "MCP-1"),
     (ManifestUnpinned, "MCP-3"),
+    (AddressNamed, "MCP-4"),
+    (PayloadPasted, "MCP-5"),
     (SchemaOff, "MCP-5s"),
+    (ToolCredentialForwarded, "MCP-7"),
     (TokenUnverified, "ID-3"),
     (AuditAnyLog, "AU-2"),
     (DenialsUnrecorded, "AU-5"),

@@ -96,8 +96,8 @@ class TenantHeader(Remembering):
         directory = self.directory
 
         class Trusting(Authenticator):
-            def authenticate(self, raw_credential: str | None) -> Principal:
-                principal = super().authenticate(raw_credential)
+            def authenticate(self, raw_credential: str | None, *, resource: str | None = None) -> Principal:
+                principal = super().authenticate(raw_credential, resource=resource)
                 request = REQUEST.get()
                 named = request.header("x-tenant-id") if request is not None else None
                 facts = directory.tenant(TenantId(named)) if named else None

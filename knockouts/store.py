@@ -44,7 +44,8 @@ KNOCKOUTS: Final[dict[str, Knockout]] = {
     "plain-setting": Knockout(
         caught_by="set_config",
         sql="drop policy tenant on pw.memory;"
-        "create policy tenant on pw.memory using (tenant = current_setting('app.tenant', true))",
+        "create policy tenant on pw.memory using (tenant = (select id from pw.tenant)"
+        " or tenant in (current_setting('app.tenant', true), current_setting('pw.tenant', true)))",
     ),
     "unsigned-token": Knockout(
         caught_by="forged_token",

@@ -94,7 +94,11 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
         self._keep(body)
-        parsed = json.loads(body or b"{}")
+        try:
+            parsed = json.loads(body or b"{}")
+        except ValueError:
+            self._reply(400, {"error": "not JSON"})
+            return
         if self.path.endswith("/chat/completions"):
             if parsed.get("stream"):
                 self._stream(parsed)

@@ -72,7 +72,7 @@ def role(target: Target) -> str:
     control="leaf policy",
 )
 def leaves(target: Target) -> str:
-    target.b.remember(target.b.key, "secret", target.b.canary)
+    _keep_secret(target)
 
     async def attack(connection: Any) -> str:
         tables = await connection.fetch(_TABLES)
@@ -89,7 +89,7 @@ def leaves(target: Target) -> str:
 @probe("RLS-7", "no setting that hostile SQL can make opens another tenant's rows", control="tenant token")
 def forged_settings(target: Target) -> str:
     b = target.b
-    b.remember(b.key, "secret", b.canary)
+    _keep_secret(target)
     expiry = str(int(time.time()) + 20)
     tokens = ("", b.tenant, "0" * 64 + expiry + b.tenant + "ttk_" + "a" * 26, "x" * 200)
 
@@ -129,7 +129,7 @@ def forged_settings(target: Target) -> str:
 
 @probe("RLS-6", "other sessions' statements and statistics cannot be read", control="quiet catalogue")
 def quiet(target: Target) -> str:
-    target.b.remember(target.b.key, "secret", target.b.canary)
+    _keep_secret(target)
 
     async def attack(connection: Any) -> str:
         for query in (
@@ -151,6 +151,12 @@ def quiet(target: Target) -> str:
         return "refused or empty"
 
     return _as_gateway(target, attack)
+
+
+def _keep_secret(target: Target) -> None:
+    """Let B have something to lose. Raises: Leak when it cannot: then nothing would be proved."""
+    kept = target.b.remember(target.b.key, "secret", target.b.canary)
+    expect(kept.status == 200, f"B's memory answered {kept.brief()}, so nothing was proved")
 
 
 async def _rows(connection: Any, statement: str) -> list[Any]:

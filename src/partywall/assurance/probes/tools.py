@@ -86,7 +86,10 @@ def unregistered(target: Target) -> str:
     for server in ("nobody", "127.0.0.1", "..%2f..%2f", "http:%2f%2f127.0.0.1", b"x".decode() * 300):
         answer = a.call_tool(a.key, "echo", {"text": "x"}, server=server)
         expect(said(answer) == "", f"{server[:20]} answered")
-    return "unknown names lead nowhere"
+    called, address = len(target.b.upstream.called), f"{target.b.upstream.url}/mcp"
+    a.call_tool(a.key, "echo", {"text": "x"}, **{"x-mcp-server-url": address, "x-upstream": address})
+    expect(len(target.b.upstream.called) == called, "a header named an address, and it was called")
+    return "unknown names lead nowhere, and no request names an address"
 
 
 @probe("MCP-5", "metacharacters reach a tool as the argument's text and as nothing else", control="canonical payload")

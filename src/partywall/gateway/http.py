@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from partywall.errors import Bug, LimitExceeded, Malformed, NotFound, PartywallError, Unavailable
 from partywall.gateway.http_errors import headers_of, openai_body, problem_body, status_of
+from partywall.gateway.routes.document import Documented
 from partywall.telemetry.log import Log
 
 Scope = MutableMapping[str, Any]
@@ -189,6 +190,11 @@ class Door(Protocol):
     @property
     def prefixes(self) -> tuple[str, ...]:
         """The paths below which it answers."""
+        ...
+
+    @property
+    def routes(self) -> tuple[Documented, ...]:
+        """Everything that it answers, for the OpenAPI document."""
         ...
 
     @property

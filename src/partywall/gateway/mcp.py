@@ -27,12 +27,31 @@ from partywall.gateway.authenticate import Authenticator
 from partywall.gateway.http import Request
 from partywall.gateway.http_errors import headers_of
 from partywall.gateway.mcp_errors import as_result, as_rpc_error, status_of_rpc
+from partywall.gateway.routes.document import MEMBERS, Described, Doc, Documented
 from partywall.version import __version__
-from partywall.wire import mcp
+from partywall.wire import mcp, replies
 
 _PATH: Final = re.compile(r"/mcp/([a-z][a-z0-9_-]{0,62})", re.ASCII)
 _ORIGIN: Final = re.compile(r"https?://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.ASCII)
 _encode = msgspec.json.Encoder(order="sorted").encode
+
+
+ROUTES: Final = (
+    Described(
+        "POST",
+        "/mcp/{server}",
+        Doc(
+            summary="Speak MCP (streamable HTTP) to a registered server",
+            tag="servers",
+            who=MEMBERS,
+            request=replies.RpcRequest,
+            reply=replies.RpcReply,
+            errors={404: ("not-found",)},
+            example={"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
+        ),
+    ),
+)
+"""What the OpenAPI document says of this door."""
 
 
 class Submits(Protocol):
@@ -45,6 +64,7 @@ class McpDoor:
     """Speaks MCP to callers and asks the pipeline for everything."""
 
     prefixes: tuple[str, ...] = ("/mcp/",)
+    routes: tuple[Documented, ...] = ROUTES
     openai_errors = False
 
     def __init__(self, pipeline: Submits, authenticator: Authenticator) -> None:

@@ -12,11 +12,58 @@ from partywall.decision.principal import Principal
 from partywall.errors import CallerFault, NotFound
 from partywall.gateway.authenticate import Authenticator
 from partywall.gateway.http import Request
-from partywall.wire.openai import ChatRequest, parse_chat
+from partywall.gateway.routes.document import MEMBERS, Described, Doc, Documented, Link
+from partywall.wire import replies
+from partywall.wire.openai import ChatReply, ChatRequest, parse_chat
 from partywall.wire.strict_json import parse_json
 
 CHAT: Final = "/v1/chat/completions"
 MODELS: Final = "/v1/models"
+
+
+_EXAMPLE: Final = {"model": "small", "messages": [{"role": "user", "content": "Hello"}]}
+ROUTES: Final = (
+    Described(
+        "POST",
+        CHAT,
+        Doc(
+            summary="Ask a model; with `stream` the answer is server-sent events",
+            tag="models",
+            who=MEMBERS,
+            request=ChatRequest,
+            reply=ChatReply,
+            errors={404: ("not-found",)},
+            example=_EXAMPLE,
+            openai=True,
+        ),
+    ),
+    Described(
+        "GET",
+        MODELS,
+        Doc(
+            summary="List the models that you may ask",
+            tag="models",
+            who=MEMBERS,
+            reply=replies.ListedModels,
+            errors={404: ("not-found",)},
+            openai=True,
+            links=(Link(to="GET /v1/models/{model}", path={"model": "/data/0/id"}),),
+        ),
+    ),
+    Described(
+        "GET",
+        MODELS + "/{model}",
+        Doc(
+            summary="Show one model that you may ask",
+            tag="models",
+            who=MEMBERS,
+            reply=replies.ListedModel,
+            errors={404: ("not-found",)},
+            openai=True,
+        ),
+    ),
+)
+"""What the OpenAPI document says of this door."""
 
 
 class Submitter(Protocol):
@@ -29,6 +76,7 @@ class OpenAiDoor:
     """Parses, submits, replies in OpenAI's form. Nothing that it read names a tenant."""
 
     prefixes = (CHAT, MODELS)
+    routes: tuple[Documented, ...] = ROUTES
     openai_errors = True
 
     def __init__(self, pipeline: Submitter, authenticator: Authenticator) -> None:

@@ -19,7 +19,9 @@ from partywall.decision.principal import Kind, Principal
 from partywall.errors import Bug, LimitExceeded, Malformed, Unavailable
 from partywall.gateway.authenticate import Authenticator
 from partywall.gateway.http import Request
-from partywall.gateway.rest_routes import ROUTES, Asked, Router, refuse_unknown
+from partywall.gateway.rest_routes import ROUTES, Asked, Route, Router, prefixes_of, refuse_unknown
+from partywall.gateway.routes.document import PUBLIC, Described, Doc, Documented
+from partywall.wire import replies
 from partywall.wire.jwks import jwks
 from partywall.wire.strict_json import parse_json
 
@@ -32,20 +34,34 @@ SELF: Final = "self"
 JWKS_LIFE_S: Final = 60
 _PRIVATE: Final = {"cache-control": "no-store"}
 
-PREFIXES: Final = (
-    JWKS_PATH,
-    BOOTSTRAP_PATH,
-    "/v1/tenants",
-    "/v1/subjects",
-    "/v1/keys",
-    "/v1/operator-keys",
-    "/v1/tokens",
-    "/v1/revocations",
-    "/v1/policy",
-    "/v1/servers",
-    "/v1/audit",
-    "/v1/memory",
+PREFIXES: Final = (JWKS_PATH, BOOTSTRAP_PATH, *prefixes_of(ROUTES))
+
+
+OPEN: Final = (
+    Described(
+        "GET",
+        JWKS_PATH,
+        Doc(
+            summary="Read the public keys that verify access tokens",
+            tag="keys",
+            who=PUBLIC,
+            reply=replies.PublicKeys,
+            media_type="application/jwk-set+json",
+        ),
+    ),
+    Described(
+        "POST",
+        BOOTSTRAP_PATH,
+        Doc(
+            summary="Exchange the one-time bootstrap token for the first operator's key",
+            tag="keys",
+            who=PUBLIC,
+            reply=replies.FirstKey,
+            request=replies.BootstrapToken,
+        ),
+    ),
 )
+"""Paths that this door finds by itself."""
 
 
 class Submitter(Protocol):
@@ -78,6 +94,7 @@ class RestDoor:
     """Parses, submits, replies. Nothing that it read from a request names a tenant."""
 
     prefixes = PREFIXES
+    routes: tuple[Documented, ...] = (*OPEN, *ROUTES)
     openai_errors = False
 
     def __init__(
@@ -88,7 +105,7 @@ class RestDoor:
         self._directory = directory
         self._region = region
         self._clock = clock
-        self._router = Router(ROUTES)
+        self._router: Router[Route] = Router(ROUTES)
         self._bootstraps = Allowance(clock, burst=BOOTSTRAP_BURST, refill_s=BOOTSTRAP_REFILL_S)
 
     async def __call__(self, request: Request) -> None:

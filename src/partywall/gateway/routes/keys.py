@@ -1,0 +1,50 @@
+"""API keys, access tokens, and the end of either."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from partywall.gateway.routes.document import ADMIN, EITHER, MEMBERS, OPERATOR, Doc
+from partywall.gateway.routes.operation import OperationRoute
+from partywall.wire import operations as ops
+from partywall.wire import replies
+
+_OF: Final = {404: ("not-found",)}
+_OF_ACTIVE: Final = {404: ("not-found",), 409: ("suspended",)}
+
+
+def _doc(summary: str, reply: Any, **more: Any) -> Doc:
+    given = {"tag": "keys", "who": ADMIN} | more
+    return Doc(summary=summary, reply=reply, **given)
+
+
+KEYS: Final = (
+    OperationRoute("GET", "/v1/keys", ops.KeyList, _doc("List the API keys", replies.Keys, who=EITHER)),
+    OperationRoute(
+        "POST", "/v1/keys", ops.KeyCreate, _doc("Make an API key of a subject", replies.NewKey, errors=_OF_ACTIVE)
+    ),
+    OperationRoute(
+        "POST",
+        "/v1/operator-keys",
+        ops.OperatorKeyCreate,
+        _doc(
+            "Make a platform operator's key",
+            replies.NewKey,
+            who=OPERATOR,
+            errors={409: ("suspended",)},
+            example={"slug": "second"},
+        ),
+    ),
+    OperationRoute(
+        "POST",
+        "/v1/tokens",
+        ops.TokenCreate,
+        _doc("Make an access token", replies.Token, who=MEMBERS, errors=_OF_ACTIVE),
+    ),
+    OperationRoute(
+        "POST",
+        "/v1/revocations",
+        ops.Revoke,
+        _doc("End a key, token, session or subject", replies.Revoked, who=EITHER, errors=_OF),
+    ),
+)

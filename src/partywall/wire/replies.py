@@ -1,0 +1,374 @@
+"""What the public API answers, one struct each: the OpenAPI document is made of them, and real replies must fit them.
+
+Replies only grow: a reader takes members that it does not know for granted. Times are Unix seconds. A list carries
+`next_cursor`: hand it back as `cursor` for the page after, until it is null.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from partywall.wire.operations import ActionName, GrantResource, Id, Level, Slug, ToolName
+
+State = Annotated[str, Meta(pattern=r"^(active|suspended)\Z")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Revision = Annotated[str, Meta(pattern=r"^(base|[1-9][0-9]*-[0-9a-f]{12})\Z")]
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """The form of every reply."""
+
+
+class Page(Reply, frozen=True, kw_only=True):
+    """The form of every list. next_cursor: null on the last page."""
+
+    next_cursor: str | None
+
+
+# --- problems ---------------------------------------------------------------------------------------------------------
+
+
+class Problem(Reply, frozen=True, kw_only=True):
+    """A refusal (RFC 9457). code: stable, for programs; detail: what to do; trace: names the request in our log."""
+
+    type: Annotated[str, Meta(pattern=r"^urn:partywall:problem:[a-z0-9-]+\Z")]
+    title: str
+    status: Annotated[int, Meta(ge=400, le=599)]
+    detail: str
+    code: Annotated[str, Meta(pattern=r"^[a-z0-9-]+\Z")]
+    trace: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+
+
+class OpenAiFault(Reply, frozen=True, kw_only=True):
+    """What is wrong, in OpenAI's words."""
+
+    message: str
+    type: str
+    code: str | None
+    param: str | None = None
+
+
+class OpenAiProblem(Reply, frozen=True, kw_only=True):
+    """A refusal as OpenAI's SDK reads it."""
+
+    error: OpenAiFault
+
+
+# --- the deployment ---------------------------------------------------------------------------------------------------
+
+
+class Tenant(Reply, frozen=True, kw_only=True):
+    """A tenant as its operator sees it: nothing of its content. organisation: slug."""
+
+    id: Id
+    slug: Slug
+    organisation: Slug
+    region: str
+    state: State
+    tier: str
+
+
+class Tenants(Page, frozen=True, kw_only=True):
+    """A page of tenants, by slug."""
+
+    tenants: list[Tenant]
+
+
+# --- subjects and their credentials -----------------------------------------------------------------------------------
+
+
+class Grant(Reply, frozen=True, kw_only=True):
+    """One right of one subject. Without expires_at_s it has no end."""
+
+    action: ActionName
+    resource: GrantResource
+    expires_at_s: float | UnsetType = UNSET
+
+
+class Subject(Reply, frozen=True, kw_only=True):
+    """Who acts in a tenant. kind: agent, user or tenant-admin."""
+
+    id: Id
+    slug: Slug
+    kind: Annotated[str, Meta(pattern=r"^(agent|user|tenant-admin)\Z")]
+    state: State
+    clearance: Level
+    grants: list[Grant]
+
+
+class Subjects(Page, frozen=True, kw_only=True):
+    """A page of subjects, by slug."""
+
+    subjects: list[Subject]
+
+
+class Key(Reply, frozen=True, kw_only=True):
+    """An API key without its secret. scopes null: all that its subject is granted."""
+
+    id: Id
+    subject: Id
+    scopes: list[ActionName] | None
+    on_behalf_of: Id | None
+    created_at_s: float
+    expires_at_s: float
+    revoked: bool
+
+
+class Keys(Page, frozen=True, kw_only=True):
+    """A page of API keys, oldest first."""
+
+    keys: list[Key]
+
+
+class NewKey(Reply, frozen=True, kw_only=True):
+    """A new API key. secret: shown this once."""
+
+    id: Id
+    subject: Id
+    scopes: list[ActionName] | None
+    expires_at_s: float
+    secret: Annotated[str, Meta(pattern=r"^pw_[a-z2-7]{26}_[A-Za-z0-9_-]{43}\Z")]
+    on_behalf_of: Id | UnsetType = UNSET
+
+
+class NewAdmin(Reply, frozen=True, kw_only=True):
+    """A new tenant-admin and its first key."""
+
+    admin: Subject
+    key: NewKey
+
+
+class FirstKey(Reply, frozen=True, kw_only=True):
+    """The first operator's key."""
+
+    key: NewKey
+
+
+class Token(Reply, frozen=True, kw_only=True):
+    """A new access token. expires_in: seconds."""
+
+    id: Id
+    access_token: str
+    token_type: Annotated[str, Meta(pattern=r"^Bearer\Z")]
+    expires_in: float
+
+
+class Revoked(Reply, frozen=True, kw_only=True):
+    """What has ended."""
+
+    revoked: Id
+
+
+# --- policy -----------------------------------------------------------------------------------------------------------
+
+
+class ActivePolicy(Reply, frozen=True, kw_only=True):
+    """The policy that is active now. number: left out when an earlier text was activated again."""
+
+    revision: Revision
+    number: int | UnsetType = UNSET
+
+
+class PastRevision(Reply, frozen=True, kw_only=True):
+    """A text that was active from activated_at_s on."""
+
+    revision: Revision
+    activated_at_s: float
+
+
+class Policy(Reply, frozen=True, kw_only=True):
+    """The active text, and the newest 100 revisions. module null: the base policy alone decides."""
+
+    revision: Revision
+    module: str | None
+    history: list[PastRevision]
+
+
+# --- servers and models -----------------------------------------------------------------------------------------------
+
+
+class Server(Reply, frozen=True, kw_only=True):
+    """An MCP server. manifest: digest of its approved tools, which are pinned; tools: their names."""
+
+    id: Id
+    slug: Slug
+    manifest: Sha256
+    tools: list[ToolName]
+
+
+class Servers(Page, frozen=True, kw_only=True):
+    """A page of servers, by slug."""
+
+    servers: list[Server]
+
+
+class Model(Reply, frozen=True, kw_only=True):
+    """A model of a tenant. hosted: its bytes leave to a third party."""
+
+    id: Id
+    slug: Slug
+    upstream_model: str
+    hosted: bool
+
+
+# --- the log ----------------------------------------------------------------------------------------------------------
+
+
+class Leaf(Reply, frozen=True, kw_only=True):
+    """One leaf, opened. activity: OCSF, null once its key was shredded."""
+
+    seq: int
+    time_us: int
+    activity: dict[str, Any] | None
+
+
+class Leaves(Reply, frozen=True, kw_only=True):
+    """A page of the caller's own log. next_start: null at its end; size: leaves in all."""
+
+    leaves: list[Leaf]
+    next_start: int | None
+    size: int
+
+
+class Export(Reply, frozen=True, kw_only=True):
+    """A page of the caller's own log, sealed (base64), with its keys, as `partywall audit verify` reads it."""
+
+    origin: str
+    log: str
+    vkey: str
+    start: int
+    leaves: list[str]
+    keys: dict[str, str]
+    next_start: int | None
+    checkpoints: list[Any]
+
+
+class Checkpoint(Reply, frozen=True, kw_only=True):
+    """The signed head of the log (C2SP checkpoint), and the key that verifies it."""
+
+    checkpoint: str
+    vkey: str
+    size: int
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+Classified = Annotated[str, Meta(pattern=r"^(public|internal|confidential|restricted)\Z")]
+Trusted = Annotated[str, Meta(pattern=r"^(trusted|untrusted)\Z")]
+
+
+class MemoryEntry(Reply, frozen=True, kw_only=True):
+    """One entry as a list shows it."""
+
+    key: str
+    updated_at_s: float
+    classification: Classified
+    trust: Trusted
+
+
+class MemoryValue(MemoryEntry, frozen=True, kw_only=True):
+    """One entry with its value: any JSON."""
+
+    value: Any
+
+
+class MemoryEntries(Reply, frozen=True, kw_only=True):
+    """All entries that the caller may read, by key."""
+
+    entries: list[MemoryEntry]
+
+
+class MemoryWritten(Reply, frozen=True, kw_only=True):
+    """What was written, and with which label."""
+
+    key: str
+    classification: Classified
+    trust: Trusted
+
+
+class MemoryDeleted(Reply, frozen=True, kw_only=True):
+    """deleted: whether there was such an entry."""
+
+    key: str
+    deleted: bool
+
+
+class Memory(Reply, frozen=True, kw_only=True):
+    """The body of a write: any JSON value of at most 64 KiB, and how sensitive it is (0 to 3)."""
+
+    value: Any
+    classification: Level | UnsetType = UNSET
+
+
+# --- keys of the deployment -------------------------------------------------------------------------------------------
+
+
+class PublicKey(Reply, frozen=True, kw_only=True):
+    """One Ed25519 public key (RFC 8037) that verifies access tokens."""
+
+    kid: str
+    kty: str
+    crv: str
+    x: str
+    alg: str
+    use: str
+
+
+class PublicKeys(Reply, frozen=True, kw_only=True):
+    """The keys that verify access tokens now (RFC 7517)."""
+
+    keys: list[PublicKey]
+
+
+class BootstrapToken(Reply, frozen=True, kw_only=True):
+    """The one-time token that `partywall up` prints."""
+
+    token: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+# --- other protocols --------------------------------------------------------------------------------------------------
+
+
+class ListedModel(Reply, frozen=True, kw_only=True):
+    """A model that the caller may ask, as OpenAI lists it. id: its slug."""
+
+    id: Slug
+    object: str
+    created: int
+    owned_by: str
+
+
+class ListedModels(Reply, frozen=True, kw_only=True):
+    """The models that the caller may ask."""
+
+    object: str
+    data: list[ListedModel]
+
+
+class RpcRequest(Reply, frozen=True, kw_only=True):
+    """One JSON-RPC 2.0 request or notification of MCP."""
+
+    jsonrpc: Annotated[str, Meta(pattern=r"^2\.0\Z")]
+    method: Annotated[str, Meta(pattern=r"^[a-z]+(/[a-z_]+)*\Z")]
+    id: str | int | UnsetType = UNSET
+    params: dict[str, Any] | UnsetType = UNSET
+
+
+class RpcFault(Reply, frozen=True, kw_only=True):
+    """Why a request was refused."""
+
+    code: int
+    message: str
+    data: Any = None
+
+
+class RpcReply(Reply, frozen=True, kw_only=True):
+    """One JSON-RPC 2.0 answer: result or error."""
+
+    jsonrpc: str
+    id: str | int | None = None
+    result: dict[str, Any] | UnsetType = UNSET
+    error: RpcFault | UnsetType = UNSET

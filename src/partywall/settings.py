@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from partywall.errors import Malformed
 
@@ -88,10 +90,15 @@ class Home(msgspec.Struct, frozen=True):
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Doors. Sizes in bytes, times in seconds."""
+    """Doors. Sizes in bytes, times in seconds.
+
+    public_url: what callers know this deployment by (`https://wall.example.com`), for OAuth documents and the audience
+    of tokens; None: where it listens. A request's Host header never says it.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8470
+    public_url: Annotated[str, Meta(pattern=r"^https?://[A-Za-z0-9.:\[\]_-]+\Z", max_length=255)] | None = None
     workers: int = 1
     body_limit_bytes: int = 1_048_576
     reply_limit_bytes: int = 16_777_216
@@ -110,6 +117,19 @@ class IssuerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api_key_s: float = 90 * 86_400.0
     key_rotation_s: float = 86_400.0
     bootstrap_s: float = 3_600.0
+
+
+class FederationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Identity providers that tenants and organisations trust.
+
+    trust_domain: of our own SPIFFE ids, and the audience of transaction tokens. private_hosts: names (or literal
+    addresses) of providers that may lie at private addresses; any other must be public. loopback_http: providers on
+    this machine by plain http, for development.
+    """
+
+    trust_domain: str = "partywall.local"
+    private_hosts: tuple[str, ...] = ()
+    loopback_http: bool = False
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,9 +170,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     region: str = "local"
     gateway: GatewaySettings = GatewaySettings()
     issuer: IssuerSettings = IssuerSettings()
+    federation: FederationSettings = FederationSettings()
     store: StoreSettings = StoreSettings()
     ledger: LedgerSettings = LedgerSettings()
     model: ModelSettings = ModelSettings()
+
+    @property
+    def public_url(self) -> str:
+        """The deployment's own origin, without a slash at its end."""
+        if self.gateway.public_url is not None:
+            return self.gateway.public_url
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.gateway.host, self.gateway.host)  # noqa: S104
+        return f"http://[{host}]:{self.gateway.port}" if ":" in host else f"http://{host}:{self.gateway.port}"
 
 
 def default_home() -> Home:

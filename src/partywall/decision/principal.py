@@ -27,7 +27,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     id: `usr_…`, `agt_…` or `system:<name>`. tenant: None only for operators and the system.
     scopes: action types that the credential carries; None means all that the principal is granted.
     on_behalf_of: the user for whom an agent acts. credential: the key id or token id, for revocation.
-    expires_at_s: Unix seconds. region: the deployment's.
+    expires_at_s: Unix seconds. region: the deployment's. resource: the one thing that the token is for (an MCP server's
+    URL); None: all of the deployment.
     """
 
     kind: Kind
@@ -40,6 +41,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     clearance: Classification = Classification.RESTRICTED
     session: SessionId | None = None
     on_behalf_of: UserId | None = None
+    resource: str | None = None
 
     def delegate(
         self,
@@ -69,6 +71,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
             clearance=min(self.clearance, clearance),
             session=session,
             on_behalf_of=UserId(self.id),
+            resource=self.resource,
         )
 
 

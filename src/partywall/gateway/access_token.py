@@ -45,7 +45,8 @@ class _Actor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an access token says. iat, exp: Unix seconds. act: the agent, when it acts for the user in `sub`.
 
-    scp: absent means all that the subject is granted, so it is never null by mistake.
+    scp: absent means all that the subject is granted, so it is never null by mistake. res: the one resource that it is
+    for (RFC 8707); a worker that does not know the member refuses the token.
     """
 
     iss: str
@@ -61,6 +62,7 @@ class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     act: _Actor | None = None
     scp: list[ActionType] | UnsetType = UNSET
     ses: str | None = None
+    res: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
 
 
 class VerifiedToken(msgspec.Struct, frozen=True):
@@ -119,6 +121,7 @@ def principal_of(token: VerifiedToken, directory: Directory, *, clearance: Class
         clearance=min(claims.clr, clearance),
         session=None if claims.ses is None else SessionId(claims.ses),
         on_behalf_of=UserId(claims.sub) if agent is not None else None,
+        resource=claims.res,
     )
 
 

@@ -58,12 +58,20 @@ class Authenticator:
         # Counted apart from the revision: a restored database may bring other facts under the same number.
         self._changes += 1
 
-    def authenticate(self, raw_credential: str | None) -> Principal:
+    def authenticate(self, raw_credential: str | None, *, resource: str | None = None) -> Principal:
         """Return the principal of an API key or access token (the text after `Bearer `, at most 4 KiB).
 
+        resource: the URL of what is asked here; a token that was made for another one is refused, and where none is
+        named, every token that was made for one.
         Raises: Unauthenticated, always with the same text; Unavailable when the facts are older than the limit.
         Invariant: no answer outlives the credential, or the directory's knowledge that it was revoked.
         """
+        principal = self._known(raw_credential)
+        if principal.resource is not None and principal.resource != resource:
+            raise _refusal("resource")
+        return principal
+
+    def _known(self, raw_credential: str | None) -> Principal:
         directory = self._directory
         if directory.age_s() > self._limit_age_s:
             raise Unavailable("the control database is out of reach", code="facts-stale", retry_after_s=1.0)

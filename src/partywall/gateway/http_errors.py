@@ -33,6 +33,7 @@ CODE_STATUS: Final = {
     "headers-too-large": 431,
     "method-not-allowed": 405,
     "unsupported-media-type": 415,
+    "not-acceptable": 406,
     "too-busy": 503,
 }
 TITLES: Final = {
@@ -41,6 +42,7 @@ TITLES: Final = {
     403: "Denied by policy",
     404: "Not found",
     405: "Method not allowed",
+    406: "Not acceptable",
     408: "Request timed out",
     409: "Conflict",
     413: "Too large",

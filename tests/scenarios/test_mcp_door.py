@@ -25,8 +25,10 @@ from partywall.decision.manifest import manifest_digest
 from partywall.decision.principal import Kind
 from partywall.decision.record import Phase, Result
 from partywall.gateway.authenticate import Authenticator
+from partywall.gateway.connection import Connection
 from partywall.gateway.http import HttpServer
 from partywall.gateway.mcp import McpDoor
+from partywall.gateway.mcp_authorization import Challenges
 from partywall.gateway.pipeline import Pipeline
 from partywall.providers.tools import drift
 from partywall.providers.tools.provider import ToolProvider
@@ -58,8 +60,8 @@ class House:
             settings=GatewaySettings(), region="local", clock=lambda: self.now, new_id=new, log=Log("test", log_file),
         )  # fmt: skip
         self.http = HttpServer(
-            [McpDoor(self.pipeline, authenticator)], log=Log("test", log_file), body_limit_bytes=100_000,
-            concurrent_limit=100, health=self._health,
+            [McpDoor(self.pipeline, authenticator, Challenges("http://127.0.0.1"))], log=Log("test", log_file),
+            body_limit_bytes=100_000, concurrent_limit=100, health=self._health,
         )  # fmt: skip
 
     async def _health(self):
@@ -68,7 +70,7 @@ class House:
     async def __aenter__(self):
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._server = uvicorn.Server(uvicorn.Config(self.http, log_level="error", lifespan="off"))
+        self._server = uvicorn.Server(uvicorn.Config(self.http, http=Connection, log_level="error", lifespan="off"))
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
         while not self._server.started:  # noqa: ASYNC110  # uvicorn has only the flag
             await asyncio.sleep(0.01)
@@ -345,7 +347,7 @@ async def test_media_types_and_sizes(acme):
     body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
     assert (await acme.post(body)).json() == {"jsonrpc": "2.0", "id": 1, "result": {}}
     assert (await acme.post(body, content_type="text/plain")).status_code == 415
-    assert (await acme.post(body, accept="text/html")).status_code == 400
+    assert (await acme.post(body, accept="text/html")).status_code == 406
     assert (await acme.post(b" " * 200_000)).status_code == 413
     assert (await acme.post({"jsonrpc": "2.0", "method": "notifications/initialized"})).status_code == 202
 

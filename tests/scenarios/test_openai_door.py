@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -34,6 +35,8 @@ class Model:
         self.message: dict[str, Any] = {"role": "assistant", "content": "hello back"}
         self.deltas: list[dict[str, Any]] = []
         self.asked: list[dict[str, Any]] = []
+        self.thinks = threading.Event()
+        self.thinks.set()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"model": self}))
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -61,6 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.model.asked.append(asked)
+        self.model.thinks.wait(20)
         called = "tool_calls" in self.model.message
         head = {"id": "chatcmpl-x", "created": 1, "model": "upstream-name"}
         finish = "tool_calls" if called else "stop"
@@ -292,3 +296,31 @@ def test_credentials_in_a_reply_are_redacted_whole_and_streamed(scene: Scene) ->
         for call in choice.delta.tool_calls or []
         if call.function
     )
+
+
+def test_a_caller_that_hangs_up_ends_its_unstreamed_chat(scene: Scene):
+    """Nobody waits for it any more: the upstream is let go, and the record says cancelled."""
+    asked = len(scene.model.asked)
+    scene.model.thinks.clear()
+    body = {"model": "scripted", "messages": ASK}
+    connection = scene.a.wire.open("POST", "/v1/chat/completions", credential=scene.key, body=body)
+    until(lambda: len(scene.model.asked) > asked)
+    connection.close()
+    try:
+        until(lambda: outcomes(scene)[-1:] == ["cancelled"])
+    finally:
+        scene.model.thinks.set()
+
+
+def outcomes(scene: Scene) -> list[str]:
+    """Return how the tenant's actions ended, in order."""
+    page = must(scene.a.wire.send("GET", "/v1/audit/leaves?limit=1000", credential=scene.a.admin))
+    said = [leaf["activity"] for leaf in page["leaves"]]
+    return [one["result"] for one in said if one["action"] == "model.request" and one["phase"] == "outcome"]
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 15
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

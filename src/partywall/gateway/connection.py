@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from partywall.gateway.joined import Joined
+from partywall.gateway.leaving import SCOPE_KEY, Callbacks
 
 HEAD_LIMIT_BYTES: Final = 65_536
 """Of request line and headers as they arrive; `http.py` is stricter with what was read."""
@@ -40,6 +41,7 @@ class Connection(HttpToolsProtocol):
         self._since_s: float | None = None
         self._stalled_since_s: float | None = None
         self._look: asyncio.TimerHandle | None = None
+        self._leaving: Callbacks = set()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Start to watch."""
@@ -48,10 +50,12 @@ class Connection(HttpToolsProtocol):
         self._look = self.loop.call_later(self.look_s, self._watch)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop watching."""
+        """Stop watching, and tell whoever works for this caller."""
         if self._look is not None:
             self._look.cancel()
         super().connection_lost(exc)
+        for leave in tuple(self._leaving):
+            leave()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; a head that is too long ends the connection."""
@@ -74,6 +78,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Its headers are whole."""
         self._in_head = False
+        self.scope[SCOPE_KEY] = self._leaving  # type: ignore[typeddict-unknown-key]  # our own server's, for our own doors
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

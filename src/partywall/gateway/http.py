@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from partywall.errors import Bug, LimitExceeded, Malformed, NotFound, PartywallError, Unavailable
 from partywall.gateway.http_errors import headers_of, openai_body, problem_body, status_of
+from partywall.gateway.leaving import SCOPE_KEY, Callbacks, Cancelled
 from partywall.gateway.routes.document import Documented
 from partywall.telemetry.log import Log
 
@@ -50,6 +51,7 @@ class Request:
     __slots__ = (
         "_admit",
         "_body_limit_bytes",
+        "_leaving",
         "_receive",
         "_send",
         "headers",
@@ -80,6 +82,7 @@ class Request:
         self.started = False
         self.tenant: str | None = None
         self._admit = admit
+        self._leaving: Callbacks | None = scope.get(SCOPE_KEY)
         self._receive = receive
         self._send = send
         self._body_limit_bytes = body_limit_bytes
@@ -122,6 +125,10 @@ class Request:
             parts.append(part)
             if not message.get("more_body"):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def cancelled_when_gone(self) -> Cancelled:
+        """Return the context in which work ends when the caller goes away. Raises: Malformed (`disconnected`) then."""
+        return Cancelled(self._leaving)
 
     async def disconnected(self) -> None:
         """Return once the caller has gone away; call only after `body`."""

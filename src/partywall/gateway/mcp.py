@@ -12,9 +12,8 @@ does: a server of another tenant is not found at the first message. Source: docs
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Coroutine
+from contextlib import nullcontext
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -25,7 +24,8 @@ from partywall.decision.principal import Principal
 from partywall.errors import BadReply, Bug, Denied, Malformed, NotFound, PartywallError, Unauthenticated
 from partywall.gateway.authenticate import Authenticator
 from partywall.gateway.http import Request
-from partywall.gateway.http_errors import headers_of
+from partywall.gateway.http_errors import headers_of, problem_body
+from partywall.gateway.mcp_authorization import OUT_OF_SCOPE, Challenges
 from partywall.gateway.mcp_errors import as_result, as_rpc_error, status_of_rpc
 from partywall.gateway.routes.document import MEMBERS, Described, Doc, Documented
 from partywall.version import __version__
@@ -67,24 +67,36 @@ class McpDoor:
     routes: tuple[Documented, ...] = ROUTES
     openai_errors = False
 
-    def __init__(self, pipeline: Submits, authenticator: Authenticator) -> None:
+    def __init__(self, pipeline: Submits, authenticator: Authenticator, challenges: Challenges) -> None:
         self._authenticator = authenticator
         self._pipeline = pipeline
+        self._challenges = challenges
 
     async def __call__(self, request: Request) -> None:
         """Answer one request. Raises: Unauthenticated, NotFound, Malformed, LimitExceeded before a message is read."""
         check_origin(request.header("origin"))
         if request.method != "POST":
             raise Malformed("this endpoint takes POST only: it keeps no streams or sessions", code="method-not-allowed")
-        principal = self._authenticator.authenticate(request.credential())
-        request.of(principal.tenant)
         server = _PATH.fullmatch(request.path)
+        try:
+            await self._serve(request, None if server is None else server[1])
+        except Unauthenticated as error:
+            challenge = self._challenges.unauthenticated(None if server is None else server[1])
+            body = problem_body(error, request.trace_id)
+            await request.reply(
+                401, body, media_type="application/problem+json", headers={"www-authenticate": challenge}
+            )
+
+    async def _serve(self, request: Request, server: str | None) -> None:
+        resource = None if server is None else self._challenges.resource(server)
+        principal = self._authenticator.authenticate(request.credential(), resource=resource)
+        request.of(principal.tenant)
         if server is None:
             raise NotFound("there is nothing here")
         check_media_types(request.header("content-type"), request.header("accept"))
         modern = request.header("mcp-protocol-version") == mcp.MODERN
         try:
-            await self._answer(request, principal, server[1], modern=modern)
+            await self._answer(request, principal, server, modern=modern)
         except mcp.RpcFault as fault:
             status = status_of_rpc(fault.rpc_code, modern=modern)
             await _reply(request, status, mcp.error_reply(fault.request_id, fault.rpc_code, fault.public, fault.data))
@@ -97,17 +109,25 @@ class McpDoor:
             await request.reply(202)
             return
         session = _Exchange(self._pipeline, principal, server, request.trace_id, modern=modern)
-        work = session.result(asked)
         try:
             # A 2026-07-28 caller cancels by closing the connection; before, going away was not cancelling.
-            result = await (unless_gone(request, work) if modern else work)
+            with request.cancelled_when_gone() if modern else nullcontext():
+                result = await session.result(asked)
         except (Unauthenticated, Bug):
             raise
         except PartywallError as error:
             status, body = as_rpc_error(error, message.id)
-            await _reply(request, status, body, headers_of(error))
+            await _reply(request, status, body, headers_of(error) | self._step_up(error, principal, server, asked))
             return
         await _reply(request, 200, mcp.reply(message.id, result))
+
+    def _step_up(self, error: PartywallError, principal: Principal, server: str, asked: mcp.Asked) -> dict[str, str]:
+        """Return the challenge to a token that lacks the scope; nothing for every other refusal."""
+        if error.code != OUT_OF_SCOPE:
+            return {}
+        action = ActionType.TOOL_CALL if isinstance(asked, mcp.CallTool) else ActionType.TOOL_LIST
+        challenge = self._challenges.out_of_scope(server, principal, action)
+        return {} if challenge is None else {"www-authenticate": challenge}
 
 
 class _Exchange:
@@ -143,10 +163,14 @@ class _Exchange:
             raise
         except PartywallError as error:
             refusal = as_result(error, modern=self._modern)
-            if refusal is None:
+            if refusal is None or self._wants_step_up(error):
                 raise
             return refusal
         return mcp.call_result(result, modern=self._modern)
+
+    def _wants_step_up(self, error: PartywallError) -> bool:
+        """A token that lacks the scope is its client's business, which can ask for more: no result for the model."""
+        return error.code == OUT_OF_SCOPE and self._principal.credential.startswith("tok_")
 
     async def _submit(
         self, action: ActionType, name: str, payload: dict[str, Any], parameters: dict[str, Any]
@@ -189,23 +213,6 @@ def check_version(message: mcp.Message, request: Request, *, modern: bool) -> No
     if modern and message.id is not None:
         headers = {name: value for name in mcp.ROUTING_HEADERS if (value := request.header(name)) is not None}
         mcp.check_envelope(message, headers)
-
-
-async def unless_gone(request: Request, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
-    """Return what work returns; cancel it when the caller goes away. Raises: Malformed (`disconnected`) then."""
-    doing = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(request.disconnected())
-    try:
-        await asyncio.wait((doing, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not doing.done():
-            doing.cancel()
-            await asyncio.wait((doing,))
-        if doing.cancelled():
-            raise Malformed("the caller went away", code="disconnected")
-        return doing.result()
-    finally:
-        gone.cancel()
-        doing.cancel()
 
 
 async def _reply(request: Request, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:

@@ -106,7 +106,8 @@ class OpenAiDoor:
             stream=chat.stream,
             parameters=_sanitized(chat),
         )
-        effect = await self._pipeline.submit(principal, call)
+        with request.cancelled_when_gone():
+            effect = await self._pipeline.submit(principal, call)
         if isinstance(effect.body, bytes):
             await request.reply(200, effect.body, headers=effect.headers)
         else:

@@ -253,7 +253,11 @@ class Pipeline:
     async def _record_intent(self, journey: _Journey, permit: Permit) -> None:
         durable = journey.action_class is not ActionClass.INTERNAL_READ
         record = journey.record(Phase.INTENT, self._clock(), payload_sha256=permit.claims.payload_sha256)
-        await self._append(record, durable=durable)
+        try:
+            await self._append(record, durable=durable)
+        except asyncio.CancelledError:  # it is written all the same (`Ledger.append`), and nothing follows it
+            await asyncio.shield(self._close_failed(journey, Result.CANCELLED, reason="cancelled"))
+            raise
 
     async def _append(self, record: Record, *, durable: bool) -> None:
         try:
@@ -303,6 +307,7 @@ class Pipeline:
             usage=effect.usage,
             emitted_bytes=len(effect.body),
             emitted_sha256=hashlib.sha256(effect.body).digest(),
+            **({"parameters": journey.call.parameters | effect.parameters} if effect.parameters else {}),
         )
         return effect
 

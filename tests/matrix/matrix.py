@@ -47,7 +47,8 @@ KIND_OF = {
     ActionType.AGENT_RUN: "subject", ActionType.APPROVE: "approval", ActionType.SYSTEM_SWEEP: "ledger",
     ActionType.SYSTEM_CHECKPOINT: "ledger", ActionType.SYSTEM_ROTATE: "key", ActionType.TOOL_CALL: "tool",
     ActionType.TOOL_LIST: "tool", ActionType.MODEL_REQUEST: "model", ActionType.MODEL_LIST: "model",
-    ActionType.MEMORY: "memory", ActionType.AUDIT_READ: "audit",
+    ActionType.MEMORY: "memory", ActionType.AUDIT_READ: "audit", ActionType.DECISION_EVALUATE: "decision",
+    ActionType.DECISION_SEARCH: "decision",
 }  # fmt: skip
 """The kind of resource of each action that the operator's table does not already pair with one."""
 

@@ -17,8 +17,10 @@ import partywall
 from partywall import gateway, providers
 from partywall.decision.action import CLASSES, ActionType
 from partywall.decision.ports import Effect
+from partywall.gateway.authzen import AuthzenDoor
 from partywall.gateway.http import HttpServer
 from partywall.gateway.mcp import McpDoor
+from partywall.gateway.mcp_authorization import Challenges
 from partywall.gateway.openai import OpenAiDoor
 from partywall.gateway.rest import RestDoor
 from partywall.gateway.rest_routes import ROUTES
@@ -27,7 +29,9 @@ from partywall.providers.operator.table import KINDS, actions_of
 from partywall.telemetry.log import Log
 
 EXEMPT = Path(__file__).with_name("exemptions.txt")
-FIRST_EXEMPT = {"GET /healthz", "GET /readyz", "GET /.well-known/jwks.json", "POST /v1/bootstrap"}
+FIRST_EXEMPT = {"GET /healthz", "GET /readyz", "GET /.well-known/jwks.json", "POST /v1/bootstrap"} | {
+    "GET /.well-known/authzen-configuration"  # its own specification's: addresses of this deployment, nothing of anyone
+}
 
 MCP_HEADERS = ((b"accept", b"application/json, text/event-stream"), (b"mcp-protocol-version", b"2025-11-25"))
 LISTED = {"tools": []}
@@ -54,10 +58,19 @@ def body_of(route):
 
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+ASKED = {
+    "subject": {"type": "user", "id": "u"}, "action": {"name": "use"}, "resource": {"type": "model", "id": "m"},
+}  # fmt: skip
 SAMPLES = [
     *((RestDoor, route.method, route.pattern.format(**IDS), body_of(route), route.action) for route in ROUTES),
     (OpenAiDoor, "POST", "/v1/chat/completions", CHAT, ActionType.MODEL_REQUEST),
     (OpenAiDoor, "GET", "/v1/models", None, ActionType.MODEL_LIST),
+    (AuthzenDoor, "POST", "/access/v1/evaluation", ASKED, ActionType.DECISION_EVALUATE),
+    (AuthzenDoor, "POST", "/access/v1/evaluations", ASKED | {"evaluations": [{}]}, ActionType.DECISION_EVALUATE),
+    *(
+        (AuthzenDoor, "POST", f"/access/v1/search/{wanted}", ASKED, ActionType.DECISION_SEARCH)
+        for wanted in ("subject", "resource", "action")
+    ),
     (McpDoor, "POST", "/mcp/mail", rpc("tools/list"), ActionType.TOOL_LIST),
     (McpDoor, "POST", "/mcp/mail", rpc("tools/call", name="send", arguments={}), ActionType.TOOL_CALL),
     (
@@ -87,7 +100,8 @@ class Front:
         clock = lambda: self.world.now  # noqa: E731
         doors = [
             OpenAiDoor(self.road, self.world.door),
-            McpDoor(self.road, self.world.door),
+            AuthzenDoor(self.road, self.world.door, base_url="http://127.0.0.1"),
+            McpDoor(self.road, self.world.door, Challenges("http://127.0.0.1")),
             RestDoor(self.road, self.world.door, self.world.facts, region="local", clock=clock),
         ]
         self.doors = {type(door): door for door in doors}
@@ -131,7 +145,7 @@ def test_every_door_is_sampled(front):
             prefix for prefix in front.doors[door].prefixes
             if not any(path.startswith(prefix) for sampled, _m, path, _b, _a in SAMPLES if sampled is door)
         }  # fmt: skip
-        assert unsampled <= {"/.well-known/jwks.json", "/v1/bootstrap"}
+        assert unsampled <= {"/.well-known/jwks.json", "/v1/bootstrap", "/.well-known/authzen-configuration"}
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,14 @@ from partywall.decision.facts import SubjectFacts, TenantFacts
 
 ADMIN = {
     "operator.agent", "operator.key", "operator.policy", "operator.read", "operator.revoke", "operator.server",
-    "operator.token", "grant", "audit.read",
+    "operator.token", "grant", "audit.read", "decision.evaluate", "decision.search",
 }  # fmt: skip
 WORK = {
     "agent.run", "egress", "embed", "inbound", "ingest", "memory", "model.request", "query", "retrieval.search",
-    "sandbox.control", "sandbox.exec", "sandbox.file", "tool.call",
+    "sandbox.control", "sandbox.exec", "sandbox.file", "tool.call", "decision.evaluate", "decision.search",
 }  # fmt: skip
-OPERATOR = (ADMIN - {"grant"}) | {"operator.tenant", "operator.model"}
+ASK = {"decision.evaluate", "decision.search"}
+OPERATOR = (ADMIN - {"grant"} - ASK) | {"operator.tenant", "operator.model"}
 
 
 def reference(envelope: Envelope, facts: TenantFacts, known: bool, now_s: float) -> str:  # noqa: C901  # on one page
@@ -64,6 +65,8 @@ def reference(envelope: Envelope, facts: TenantFacts, known: bool, now_s: float)
     if (what, resource.kind, resource.id) == ("model.list", "model", "*"):
         return "allow"
     if (what, resource.kind, resource.id) == ("operator.token", "subject", who.id) and not user:
+        return "allow"
+    if what in ASK and (resource.kind, resource.id) == ("decision", who.id):
         return "allow"
     holders = [one for one in (subject, user) if one is not None]
     if what not in WORK:

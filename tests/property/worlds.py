@@ -32,7 +32,7 @@ RESOURCES = [
     ("tool", f"{SERVER}/send"), ("tool", f"{SERVER}/read"), ("tool", f"{SERVER}/none"), ("tool", SERVER),
     ("tool", "mcp_other/send"), ("model", MODEL), ("model", "*"), ("model", "mdl_other"), ("memory", "notes"),
     ("subject", AGENT), ("subject", USER), ("subject", "*"), ("policy", "*"), ("key", "*"), ("tenant", "*"),
-    ("bootstrap", "*"), ("audit", "*"), ("server", "*"),
+    ("bootstrap", "*"), ("audit", "*"), ("server", "*"), ("decision", "*"), ("decision", AGENT), ("decision", USER),
 ]  # fmt: skip
 GRANTABLE = [
     *(f"{kind}/{name}" for kind, name in RESOURCES),
@@ -47,6 +47,7 @@ USUAL = {
     "model": [ActionType.MODEL_REQUEST, ActionType.MODEL_LIST],
     "memory": [ActionType.MEMORY],
     "audit": [ActionType.AUDIT_READ],
+    "decision": [ActionType.DECISION_EVALUATE, ActionType.DECISION_SEARCH],
     "key": [ActionType.OPERATOR_KEY, ActionType.OPERATOR_READ],
     "bootstrap": [ActionType.OPERATOR_KEY],
     "subject": [ActionType.OPERATOR_TOKEN, ActionType.GRANT, ActionType.OPERATOR_AGENT],

@@ -18,6 +18,8 @@ GRANTABLE: Final[dict[ActionType, str]] = {
     ActionType.EMBED: "model",
     ActionType.TOOL_CALL: "tool",
     ActionType.MEMORY: "memory",
+    ActionType.DECISION_EVALUATE: "decision",
+    ActionType.DECISION_SEARCH: "decision",
 }
 """Action -> kind of resource. Nouns of later releases are not here, so nobody can be granted them."""
 
@@ -84,6 +86,12 @@ async def _memory(work: Work, subject: str, name: str) -> str:
     return await _by_slug_or_id(work, query, name, "memory")
 
 
+async def _decision(_work: Work, _subject: str, name: str) -> str:
+    if name != "*":
+        raise Malformed("a decision is granted on decision/*: about itself anybody may ask", code="not-grantable")
+    return name
+
+
 async def _by_slug_or_id(work: Work, query: str, name: str, noun: str, *more: str) -> str:
     found = await work.connection.fetchval(query, work.tenant, name, *more)
     if found is None:
@@ -95,4 +103,5 @@ _RESOLVERS: Final[dict[str, Callable[[Work, str, str], Awaitable[str]]]] = {
     "model": _model,
     "tool": _tool,
     "memory": _memory,
+    "decision": _decision,
 }

@@ -33,6 +33,8 @@ class ActionType(StrEnum):
     APPROVE = "approve"
     GRANT = "grant"
     AUDIT_READ = "audit.read"
+    DECISION_EVALUATE = "decision.evaluate"
+    DECISION_SEARCH = "decision.search"
     OPERATOR_READ = "operator.read"
     OPERATOR_TENANT = "operator.tenant"
     OPERATOR_AGENT = "operator.agent"
@@ -74,6 +76,8 @@ CLASSES: Final[dict[ActionType, ActionClass]] = {
     ActionType.APPROVE: ActionClass.EFFECT,
     ActionType.GRANT: ActionClass.EFFECT,
     ActionType.AUDIT_READ: ActionClass.INTERNAL_READ,
+    ActionType.DECISION_EVALUATE: ActionClass.INTERNAL_READ,
+    ActionType.DECISION_SEARCH: ActionClass.INTERNAL_READ,
     ActionType.OPERATOR_READ: ActionClass.INTERNAL_READ,
     ActionType.OPERATOR_TENANT: ActionClass.EFFECT,
     ActionType.OPERATOR_AGENT: ActionClass.EFFECT,

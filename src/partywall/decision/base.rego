@@ -20,6 +20,8 @@ else := {"allow": true, "reason": "listing"} if listing
 
 else := {"allow": true, "reason": "own-token"} if own_token
 
+else := {"allow": true, "reason": "own-decision"} if own_decision
+
 else := {"allow": true, "reason": "granted"} if granted
 
 # --- the deployment's own resources ------------------------------------------------------------------------------------
@@ -65,7 +67,7 @@ in_own_tenant if {
 
 admin_actions := {
 	"operator.agent", "operator.key", "operator.policy", "operator.read", "operator.revoke", "operator.server",
-	"operator.token", "grant", "audit.read",
+	"operator.token", "grant", "audit.read", "decision.evaluate", "decision.search",
 }
 
 # Administers, and reads no content: models, tools and memory need grants, as for anyone.
@@ -105,10 +107,19 @@ own_token if {
 	input.resource.id == input.principal.id
 }
 
+# Anybody may ask what the wall would answer to themselves.
+own_decision if {
+	input.principal.kind in members
+	in_own_tenant
+	input.action.type in {"decision.evaluate", "decision.search"}
+	input.resource.kind == "decision"
+	input.resource.id == input.principal.id
+}
+
 # What a grant can give: work, never administration, whatever the control database may say.
 grantable := {
-	"agent.run", "egress", "embed", "inbound", "ingest", "memory", "model.request", "query", "retrieval.search",
-	"sandbox.control", "sandbox.exec", "sandbox.file", "tool.call",
+	"agent.run", "decision.evaluate", "decision.search", "egress", "embed", "inbound", "ingest", "memory",
+	"model.request", "query", "retrieval.search", "sandbox.control", "sandbox.exec", "sandbox.file", "tool.call",
 }
 
 granted if {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -64,6 +64,7 @@ class Effect(msgspec.Struct, kw_only=True):
 
     render: turns a delta into the bytes of the protocol (one whole SSE event).
     error: a provider-level failure that is still an answer (an MCP tool error): recorded as failed.
+    parameters: sanitized, added to those of the outcome's record.
     """
 
     body: bytes | AsyncIterator[Any]
@@ -73,6 +74,7 @@ class Effect(msgspec.Struct, kw_only=True):
     usage: dict[str, int] = {}
     error: str | None = None
     headers: dict[str, str] = {}
+    parameters: dict[str, Any] = {}
 
 
 class Road(Protocol):
@@ -95,6 +97,26 @@ class Provider(Protocol):
 
     async def perform(self, permit: Permit, payload: bytes, road: Road) -> Effect:
         """Redeem the permit, then do exactly what payload says. Raises: ProviderFault."""
+        ...
+
+
+class Located(msgspec.Struct, frozen=True):
+    """A resource of a cell, as a provider's `prepare` would name it. hosted: as `Prepared.hosted`."""
+
+    resource: Resource
+    hosted: bool = False
+
+
+@runtime_checkable
+class Locates(Protocol):
+    """A provider whose resources can be asked about without being used: `prepare` without a payload."""
+
+    def locate(self, action: ActionType, name: str, facts: TenantFacts) -> Located:
+        """Return what `prepare` would name for this action and name. Pure. Raises: NotFound."""
+        ...
+
+    def names(self, action: ActionType, facts: TenantFacts) -> Iterable[str]:
+        """Return the name of everything in the cell that the action can be on, in a fixed order. Pure."""
         ...
 
 

@@ -21,16 +21,19 @@ from partywall.decision.decide import Decider
 from partywall.decision.ports import Ledger, Provider
 from partywall.errors import Unavailable
 from partywall.gateway.authenticate import Authenticator
+from partywall.gateway.authzen import AuthzenDoor
 from partywall.gateway.connection import Connection
 from partywall.gateway.enrolment import Enrolment
 from partywall.gateway.health import Readiness
 from partywall.gateway.http import Door, HttpServer
 from partywall.gateway.mcp import McpDoor
+from partywall.gateway.mcp_authorization import Challenges
 from partywall.gateway.openai import OpenAiDoor
 from partywall.gateway.pipeline import Pipeline
 from partywall.gateway.rest import RestDoor
 from partywall.ipc import Client
 from partywall.ledger.client import LedgerClient
+from partywall.providers.decisions.provider import DecisionProvider
 from partywall.providers.memory.provider import MemoryProvider
 from partywall.providers.models.provider import ModelProvider
 from partywall.providers.operator.audit import AuditProvider
@@ -149,6 +152,10 @@ class Gateway:
         """A tenant's own log."""
         return AuditProvider(self.ledger_client, self.enrolment.signer, clock=self.clock, region=self.region)
 
+    def make_decisions(self) -> Provider:
+        """What the wall would answer: with a memory of its own, so that questions cost the road none of its."""
+        return DecisionProvider(self.directory, self.make_decider(), lambda: self.providers, clock=self.clock)
+
     def make_operators(self) -> dict[str, Provider]:
         """Operator actions, one provider a kind."""
         return {
@@ -173,6 +180,7 @@ class Gateway:
             "tool": self.make_tools(),
             "memory": self.make_memory(),
             "audit": self.make_audit(),
+            "decision": self.make_decisions(),
             "bootstrap": bootstrap,
             **self.make_operators(),
         }
@@ -195,7 +203,8 @@ class Gateway:
         """Every door that leads to the road."""
         return [
             OpenAiDoor(self.pipeline, self.authenticator),
-            McpDoor(self.pipeline, self.authenticator),
+            McpDoor(self.pipeline, self.authenticator, Challenges(self.settings.public_url)),
+            AuthzenDoor(self.pipeline, self.authenticator, base_url=self.settings.public_url),
             RestDoor(self.pipeline, self.authenticator, self.directory, region=self.region, clock=self.clock),
         ]
 

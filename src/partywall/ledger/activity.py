@@ -23,6 +23,8 @@ _ACTIVITY: Final = {
     ActionType.RETRIEVAL_SEARCH: READ,
     ActionType.QUERY: READ,
     ActionType.AUDIT_READ: READ,
+    ActionType.DECISION_EVALUATE: READ,
+    ActionType.DECISION_SEARCH: READ,
     ActionType.OPERATOR_READ: READ,
     ActionType.INGEST: CREATE,
     ActionType.OPERATOR_TENANT: UPDATE,
@@ -136,6 +138,45 @@ _tie = msgspec.json.Decoder(Tie)
 def decode_tie(content: bytes) -> Tie:
     """Return what ties an opened leaf to others. Raises: msgspec.DecodeError."""
     return _tie.decode(content)
+
+
+class _Actor(msgspec.Struct, frozen=True):
+    id: str = ""
+
+
+class LeafKeys(msgspec.Struct, frozen=True, gc=False):
+    """What of a leaf's content can be searched for; the rest is passed over."""
+
+    phase: str
+    act: str
+    trace_id: str
+    action: str
+    resource: str
+    actor: _Actor
+    verdict: str
+    policy_revision: str
+    reason: str = ""
+    user: str | None = None
+    parent: str | None = None
+    result: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of the resource."""
+        return self.resource.rpartition(":")[2].partition("/")[0]
+
+    @property
+    def principal(self) -> str:
+        """Who acted."""
+        return self.actor.id
+
+
+_keys = msgspec.json.Decoder(LeafKeys)
+
+
+def decode_keys(content: bytes) -> LeafKeys:
+    """Return what an opened leaf can be found by. Raises: msgspec.DecodeError."""
+    return _keys.decode(content)
 
 
 def decode_activity(content: bytes) -> Activity:

@@ -16,7 +16,7 @@ from partywall.decision.action import ActionType, Resource
 from partywall.decision.facts import State, TenantFacts
 from partywall.decision.labels import Classification, Label, Trust
 from partywall.decision.permit import Permit
-from partywall.decision.ports import Call, Clock, Effect, Memories, Memory, Prepared, Remembered, Road
+from partywall.decision.ports import Call, Clock, Effect, Located, Memories, Memory, Prepared, Remembered, Road
 from partywall.decision.principal import Kind, Principal
 from partywall.errors import Bug, CallerFault, LimitExceeded, Malformed, NotFound
 
@@ -82,6 +82,14 @@ class MemoryProvider:
         except CallerFault as fault:
             fault.about = resource
             raise
+
+    def locate(self, action: ActionType, name: str, facts: TenantFacts) -> Located:
+        """Return the memory of a subject of this cell. Raises: NotFound."""
+        return Located(Resource(region=facts.region, tenant=facts.id, kind=self.kind, id=_subject(name, facts)))
+
+    def names(self, action: ActionType, facts: TenantFacts) -> list[str]:
+        """Return the slug of every subject of this cell."""
+        return sorted(subject.slug for subject in facts.subjects.values() if subject.state is not State.DELETED)
 
     async def perform(self, permit: Permit, payload: bytes, road: Road) -> Effect:
         """Do it in the memory that the permit names. Raises: NotFound, LimitExceeded, Conflict, Unavailable."""

@@ -15,7 +15,7 @@ from partywall.decision.action import ActionType, Resource
 from partywall.decision.facts import ModelFacts, SubjectFacts, TenantFacts
 from partywall.decision.labels import Label, Trust
 from partywall.decision.permit import Permit, PermitClaims
-from partywall.decision.ports import Call, Clock, Delta, Effect, Prepared, Road
+from partywall.decision.ports import Call, Clock, Delta, Effect, Located, Prepared, Road
 from partywall.errors import BadReply, CallerFault, NotFound, ProviderFault, ProviderRefused
 from partywall.providers.models.events import events_of
 from partywall.providers.models.http1 import Response, Upstreams
@@ -79,6 +79,19 @@ class ModelProvider:
             hosted=model.hosted,
             note=_Note(model, request),
         )
+
+    def locate(self, action: ActionType, name: str, facts: TenantFacts) -> Located:
+        """Return the model of this cell; `*` to list. Raises: NotFound."""
+        if action is ActionType.MODEL_LIST:
+            if name != "*":
+                raise NotFound("there is no such thing here")
+            return Located(Resource(self._region, facts.id, "model", "*"))
+        model = find_model(facts, name)
+        return Located(Resource(self._region, facts.id, "model", model.id), model.hosted)
+
+    def names(self, action: ActionType, facts: TenantFacts) -> list[str]:
+        """Return the slug of every model of this cell; `*` to list."""
+        return ["*"] if action is ActionType.MODEL_LIST else sorted(model.slug for model in facts.models.values())
 
     async def perform(self, permit: Permit, payload: bytes, road: Road) -> Effect:
         """List the models, or send the payload to the model's upstream."""

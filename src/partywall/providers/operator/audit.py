@@ -5,7 +5,7 @@ Which log is never a parameter: it is the cell's. Source: architecture.md "The l
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, Protocol
+from typing import Annotated, Any, Final, Literal, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -14,9 +14,10 @@ from partywall.decision.action import ActionType, Resource
 from partywall.decision.facts import TenantFacts
 from partywall.decision.manifest import canonical_json
 from partywall.decision.permit import Permit, PermitClaims
-from partywall.decision.ports import Call, Clock, Effect, Prepared, Road
-from partywall.errors import CallerFault, Malformed, Unauthenticated, Unavailable
+from partywall.decision.ports import Call, Clock, Effect, Located, Prepared, Road
+from partywall.errors import CallerFault, Malformed, NotFound, Unauthenticated, Unavailable
 from partywall.signing import PermitSigner
+from partywall.wire.audit import Search
 
 SHOW_LIMIT: Final = 1_000
 EXPORT_LIMIT: Final = 50_000
@@ -25,11 +26,15 @@ NEXT_START: Final = "partywall-next-start"
 
 
 class AuditQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a caller may ask of its log. start: first sequence number; limit: leaves a page."""
+    """What a caller may ask of its log. start: first sequence number; limit: leaves a page.
 
-    mode: Literal["show", "export", "checkpoint"] = "show"
+    search: with the modes `search` and `extract` (a filtered export), which it replaces start and limit of.
+    """
+
+    mode: Literal["show", "export", "checkpoint", "search", "extract"] = "show"
     start: Annotated[int, Meta(ge=0, le=2**53)] = 0
     limit: Annotated[int, Meta(ge=1, le=EXPORT_LIMIT)] = 100
+    search: Search | None = None
 
 
 class Page(Protocol):
@@ -76,8 +81,22 @@ class AuditProvider:
         except CallerFault as fault:
             fault.about = resource
             raise
-        payload = canonical_json({"log": facts.id, "mode": query.mode, "start": query.start, "limit": query.limit})
-        return Prepared(resource=resource, payload=payload)
+        asked: dict[str, Any] = {"log": facts.id, "mode": query.mode}
+        if query.search is None:
+            asked |= {"start": query.start, "limit": query.limit}
+        else:
+            asked["search"] = _of_cell(query.search, f"pw:{self._region}:{facts.id}:")
+        return Prepared(resource=resource, payload=canonical_json(asked))
+
+    def locate(self, action: ActionType, name: str, facts: TenantFacts) -> Located:
+        """Return this cell's own log, `*`. Raises: NotFound."""
+        if name != "*":
+            raise NotFound("there is no such thing here")
+        return Located(Resource(region=self._region, tenant=facts.id, kind=self.kind, id="*"))
+
+    def names(self, action: ActionType, facts: TenantFacts) -> list[str]:
+        """Return `*`: there is one log."""
+        return ["*"]
 
     async def perform(self, permit: Permit, payload: bytes, road: Road) -> Effect:
         """Return the page. Raises: the ledger's typed refusals; Unavailable."""
@@ -111,4 +130,14 @@ def _parse(payload: object) -> AuditQuery:
         raise Malformed(f"not a valid request: {error}", code="bad-request") from error
     if query.mode == "show" and query.limit > SHOW_LIMIT:
         raise Malformed(f"at most {SHOW_LIMIT} leaves a page", code="bad-request")
+    if (query.mode in {"search", "extract"}) != (query.search is not None):
+        raise Malformed("filters go with a search or a filtered export", code="bad-request")
     return query
+
+
+def _of_cell(search: Search, prefix: str) -> Search:
+    """Return the search with a resource's whole name where `<kind>/<id>` was given."""
+    resource = search.filters.resource
+    if resource is None or resource.startswith("pw:"):
+        return search
+    return msgspec.structs.replace(search, filters=msgspec.structs.replace(search.filters, resource=prefix + resource))

@@ -12,16 +12,17 @@ from typing import Any, Final
 
 import msgspec
 
-from partywall.decision.action import CLASSES, PLATFORM, ActionClass, Resource
+from partywall.decision.action import CLASSES, PLATFORM, ActionClass, ActionType, Resource
 from partywall.decision.facts import TenantFacts
 from partywall.decision.manifest import canonical_json
 from partywall.decision.permit import Permit, PermitClaims
-from partywall.decision.ports import Call, Clock, Effect, Prepared, Road
+from partywall.decision.ports import Call, Clock, Effect, Located, Prepared, Road
 from partywall.errors import BadReply, Bug, NotFound, Unauthenticated, Unavailable
 from partywall.ipc import Client
-from partywall.providers.operator.table import RULES, Owner, actions_of, parse_operation, target_of
+from partywall.providers.operator.table import RULES, Owner, Rule, actions_of, parse_operation, rules_of, target_of
 from partywall.signing import PermitSigner
 from partywall.wire.control import IssuerReply, Perform, Performed
+from partywall.wire.ids import is_id
 from partywall.wire.operations import Operation
 
 CALL_LIMIT_S: Final = 30.0
@@ -92,6 +93,24 @@ class OperatorProvider:
         resource = Resource(region=self._region, tenant=owner, kind=rule.kind, id=call.name)
         return Prepared(resource=resource, payload=canonical_json(operation))
 
+    def locate(self, action: ActionType, name: str, facts: TenantFacts) -> Located:
+        """Return what an operation of this action could be on: `*`, a subject of this cell, or a credential.
+
+        Raises: NotFound. Keys and tokens are the issuer's to know: any id stands for one here, as in `prepare`.
+        """
+        for rule in rules_of(action, self.kind):
+            found = _target(rule, name, facts)
+            if found is not None:
+                owner = PLATFORM if rule.owner is Owner.PLATFORM else facts.id
+                return Located(Resource(region=self._region, tenant=owner, kind=self.kind, id=found))
+        raise NotFound("there is no such thing here")
+
+    def names(self, action: ActionType, facts: TenantFacts) -> list[str]:
+        """Return `*` and the slugs of subjects, as far as an operation of this action can be on them."""
+        targets = {rule.target for rule in rules_of(action, self.kind) if rule.owner is not Owner.PLATFORM}
+        subjects = sorted(subject.slug for subject in facts.subjects.values()) if "subject" in targets else []
+        return (["*"] if None in targets else []) + subjects
+
     async def perform(self, permit: Permit, payload: bytes, road: Road) -> Effect:
         """Have the issuer do it. Raises: its typed refusals; Unavailable; BadReply."""
         now_s = self._clock()
@@ -114,6 +133,17 @@ class OperatorProvider:
             self._refused()
             raise Unavailable("the issuer is out of reach", private=error.code, retry_after_s=1.0) from error
         return performed(raw_reply)
+
+
+def _target(rule: Rule, name: str, facts: TenantFacts) -> str | None:
+    """Return the id part of the resource that name means under a rule, or None."""
+    if rule.target is None:
+        return name if name == "*" else None
+    if rule.target == "credential" and is_id(name, name[:3]) and not name.startswith(_SUBJECTS):
+        return name
+    if rule.target == "tenant":
+        return name if is_id(name, "ten") else None
+    return next((one.id for one in facts.subjects.values() if name in {one.id, one.slug}), None)
 
 
 def _known(operation: Operation, facts: TenantFacts) -> None:

@@ -54,6 +54,33 @@ RULES: Final[dict[type[Operation], Rule]] = {
     ops.PolicyRollback: Rule(ActionType.OPERATOR_POLICY, "policy", Owner.TENANT),
     ops.ServerRegister: Rule(ActionType.OPERATOR_SERVER, "server", Owner.TENANT),
     ops.ServerList: Rule(ActionType.OPERATOR_READ, "server", Owner.TENANT),
+    ops.OrganisationCreate: Rule(ActionType.OPERATOR_TENANT, "organisation", Owner.PLATFORM),
+    ops.OrganisationList: Rule(ActionType.OPERATOR_READ, "organisation", Owner.PLATFORM),
+    ops.OrganisationShow: Rule(ActionType.OPERATOR_READ, "organisation", Owner.PLATFORM, "organisation"),
+    ops.TenantShow: Rule(ActionType.OPERATOR_READ, "tenant", Owner.PLATFORM, "tenant"),
+    ops.ModelList: Rule(ActionType.OPERATOR_READ, "tenant", Owner.PLATFORM, "tenant"),
+    ops.ModelShow: Rule(ActionType.OPERATOR_READ, "tenant", Owner.PLATFORM, "tenant"),
+    ops.ModelChange: Rule(ActionType.OPERATOR_MODEL, "tenant", Owner.PLATFORM, "tenant"),
+    ops.ModelDelete: Rule(ActionType.OPERATOR_MODEL, "tenant", Owner.PLATFORM, "tenant"),
+    ops.SubjectShow: Rule(ActionType.OPERATOR_READ, "subject", Owner.TENANT, "subject"),
+    ops.SubjectChange: Rule(ActionType.OPERATOR_AGENT, "subject", Owner.TENANT, "subject"),
+    ops.SubjectDelete: Rule(ActionType.OPERATOR_REVOKE, "subject", Owner.TENANT, "subject"),
+    ops.GrantList: Rule(ActionType.OPERATOR_READ, "subject", Owner.TENANT, "subject"),
+    ops.GrantAdd: Rule(ActionType.GRANT, "subject", Owner.TENANT, "subject"),
+    ops.GrantRemove: Rule(ActionType.GRANT, "subject", Owner.TENANT, "subject"),
+    ops.KeyShow: Rule(ActionType.OPERATOR_READ, "key", Owner.EITHER, "key"),
+    ops.KeyDelete: Rule(ActionType.OPERATOR_REVOKE, "key", Owner.EITHER, "key"),
+    ops.RevisionList: Rule(ActionType.OPERATOR_READ, "policy", Owner.TENANT),
+    ops.RevisionShow: Rule(ActionType.OPERATOR_READ, "policy", Owner.TENANT),
+    ops.DraftCreate: Rule(ActionType.OPERATOR_POLICY, "policy", Owner.TENANT),
+    ops.DraftReplace: Rule(ActionType.OPERATOR_POLICY, "policy", Owner.TENANT, "policy"),
+    ops.DraftList: Rule(ActionType.OPERATOR_READ, "policy", Owner.TENANT),
+    ops.DraftShow: Rule(ActionType.OPERATOR_READ, "policy", Owner.TENANT, "policy"),
+    ops.DraftDelete: Rule(ActionType.OPERATOR_POLICY, "policy", Owner.TENANT, "policy"),
+    ops.DraftActivate: Rule(ActionType.OPERATOR_POLICY, "policy", Owner.TENANT, "policy"),
+    ops.ServerShow: Rule(ActionType.OPERATOR_READ, "server", Owner.TENANT, "server"),
+    ops.ServerDelete: Rule(ActionType.OPERATOR_SERVER, "server", Owner.TENANT, "server"),
+    ops.CatalogueList: Rule(ActionType.OPERATOR_READ, "catalogue", Owner.TENANT),
 }
 
 KINDS: Final = frozenset(rule.kind for rule in RULES.values())
@@ -62,6 +89,7 @@ KINDS: Final = frozenset(rule.kind for rule in RULES.values())
 _RECORDED: Final = frozenset(
     {"slug", "organisation", "tenant", "subject", "state", "kind", "clearance", "credential", "on_behalf_of", "session"}
     | {"hosted", "context_tokens", "life_s", "revision"}
+    | {"key", "model", "policy", "server", "action", "resource", "classification", "limit"}
 )
 _COUNTED: Final = frozenset({"grants", "tools", "scopes"})
 
@@ -69,6 +97,11 @@ _COUNTED: Final = frozenset({"grants", "tools", "scopes"})
 def actions_of(kind: str) -> frozenset[ActionType]:
     """Return the actions that operations on this kind of resource may be."""
     return frozenset(rule.action for rule in RULES.values() if rule.kind == kind)
+
+
+def rules_of(action: ActionType, kind: str) -> list[Rule]:
+    """Return the rules of operations of this action on this kind of resource."""
+    return [rule for rule in RULES.values() if rule.action is action and rule.kind == kind]
 
 
 def parse_operation(value: Any) -> Operation:

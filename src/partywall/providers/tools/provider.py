@@ -18,7 +18,7 @@ from partywall.decision.facts import ServerFacts, TenantFacts, ToolFacts
 from partywall.decision.labels import Label, Trust
 from partywall.decision.manifest import canonical_json
 from partywall.decision.permit import Permit, PermitClaims
-from partywall.decision.ports import Call, Clock, Directory, Effect, Prepared, Road
+from partywall.decision.ports import Call, Clock, Directory, Effect, Located, Prepared, Road
 from partywall.errors import Bug, CallerFault, Malformed, NotFound, ProviderTimeout
 from partywall.providers.tools.drift import Manifest
 from partywall.providers.tools.exchange import Exchange
@@ -66,13 +66,9 @@ class ToolProvider:
         call.name: `<server slug or id>` to list, `<server slug or id>/<tool>` to call. call.payload: the arguments.
         Raises: NotFound; Malformed (`invalid-arguments`).
         """
-        named, _, tool_name = call.name.partition("/")
-        server = _server(facts, named)
-        if call.action is ActionType.TOOL_LIST:
-            return Prepared(resource=_resource(facts, server.id), payload=canonical_json({"list": server.id}))
-        tool = server.tools.get(tool_name) if TOOL_NAME.fullmatch(tool_name) else None
+        server, tool = _named(facts, call.action, call.name)
         if tool is None:
-            raise NotFound(NOT_HERE)
+            return Prepared(resource=_resource(facts, server.id), payload=canonical_json({"list": server.id}))
         resource = _resource(facts, f"{server.id}/{tool.name}")
         try:
             body = _checked_body(tool, call.payload)
@@ -80,6 +76,18 @@ class ToolProvider:
             fault.about = resource
             raise
         return Prepared(resource=resource, payload=body)
+
+    def locate(self, action: ActionType, name: str, facts: TenantFacts) -> Located:
+        """Return the tool or, to list, the server of this cell. Raises: NotFound."""
+        server, tool = _named(facts, action, name)
+        return Located(_resource(facts, server.id if tool is None else f"{server.id}/{tool.name}"))
+
+    def names(self, action: ActionType, facts: TenantFacts) -> list[str]:
+        """Return `<server>/<tool>` of every tool of this cell; to list, every server."""
+        servers = sorted(facts.servers.values(), key=lambda server: server.slug)
+        if action is ActionType.TOOL_LIST:
+            return [server.slug for server in servers]
+        return [f"{server.slug}/{tool}" for server in servers for tool in sorted(server.tools)]
 
     async def perform(self, permit: Permit, payload: bytes, road: Road) -> Effect:
         """List granted tools, or send payload to the registered server. Raises: ProviderFault; NotFound."""
@@ -152,6 +160,18 @@ def _checked_body(tool: ToolFacts, arguments: Any) -> bytes:
         raise Malformed("arguments must be an object", code="invalid-arguments")
     compile_schema(tool.schema, strict=True).check(arguments)
     return request_body("tools/call", {"name": tool.name, "arguments": arguments})
+
+
+def _named(facts: TenantFacts, action: ActionType, name: str) -> tuple[ServerFacts, ToolFacts | None]:
+    """Return the server, to list, or the server and its tool, to call. Raises: NotFound."""
+    named, _, tool_name = name.partition("/")
+    server = _server(facts, named)
+    if action is ActionType.TOOL_LIST:
+        return server, None
+    tool = server.tools.get(tool_name) if TOOL_NAME.fullmatch(tool_name) else None
+    if tool is None:
+        raise NotFound(NOT_HERE)
+    return server, tool
 
 
 def _server(facts: TenantFacts, named: str) -> ServerFacts:

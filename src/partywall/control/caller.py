@@ -5,6 +5,7 @@ Source: attacks.md ID-3 and ID-5.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import asyncpg
@@ -15,10 +16,11 @@ from partywall.errors import Denied
 from partywall.wire.permit import SignedPermit
 
 _KEY: Final = """
-    select scopes, on_behalf_of, null as session, expires_at_s, '{}'::text[] as ancestors from control.api_key
+    select scopes, on_behalf_of, null as session, null as resource, expires_at_s, '{}'::text[] as ancestors
+    from control.api_key
     where id = $1 and subject = $2 and tenant is not distinct from $3 and expires_at_s > $4"""
 _ISSUED: Final = """
-    select scopes, on_behalf_of, session, expires_at_s, ancestors from control.access_token
+    select scopes, on_behalf_of, session, resource, expires_at_s, ancestors from control.access_token
     where id = $1 and subject = $2 and tenant is not distinct from $3 and expires_at_s > $4"""
 _OPERATOR: Final = """
     select true from control.subject where id = $1 and $2::text is null and tenant is null
@@ -43,6 +45,7 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     scopes: list[str] | None
     on_behalf_of: str | None
     session: str | None
+    resource: str | None = None
     expires_at_s: float
     lineage: tuple[str, ...]
 
@@ -64,32 +67,49 @@ async def require_caller(
     active = await connection.fetchval(
         _OPERATOR if scope is None else _MEMBER, permit.principal, scope, permit.principal_kind
     )
-    credential = await _find(connection, permit, now_s)
+    credential = await find_credential(connection, permit.credential, permit.principal, scope, now_s)
     if not active or credential is None:
         raise _ended()
     if lock:
-        for statement in _LOCKS:
-            await connection.execute(statement, list(credential.lineage))
-    # Asked after the locks: whatever was revoked before they were given shows.
-    names = [*credential.lineage, permit.principal, credential.on_behalf_of]
-    if await connection.fetchval(_REVOKED, [name for name in names if name is not None]):
-        raise _ended()
+        await lock_lineage(connection, credential, permit.principal)
+    else:
+        await _refuse_revoked(connection, credential, (permit.principal,))
     return credential
 
 
-async def _find(connection: asyncpg.Connection, permit: SignedPermit, now_s: float) -> Credential | None:
-    query = _KEY if permit.credential.startswith("key_") else _ISSUED
-    row = await connection.fetchrow(query, permit.credential, permit.principal, scope_of(permit), now_s)
+async def find_credential(
+    connection: asyncpg.Connection, credential: str, subject: str, scope: str | None, now_s: float
+) -> Credential | None:
+    """Return a key or token of a subject that has not expired, or None. Whether it was revoked is not asked here."""
+    query = _KEY if credential.startswith("key_") else _ISSUED
+    row = await connection.fetchrow(query, credential, subject, scope, now_s)
     if row is None:
         return None
     return Credential(
-        id=permit.credential,
+        id=credential,
         scopes=row["scopes"],
         on_behalf_of=row["on_behalf_of"],
         session=row["session"],
+        resource=row["resource"],
         expires_at_s=row["expires_at_s"],
-        lineage=(*row["ancestors"], permit.credential),
+        lineage=(*row["ancestors"], credential),
     )
+
+
+async def lock_lineage(connection: asyncpg.Connection, credential: Credential, *others: str | None) -> None:
+    """Keep a credential, and all that it descends from, from being revoked until this transaction ends.
+
+    others: subjects that must not be revoked either. Raises: Denied when one of them was.
+    """
+    for statement in _LOCKS:
+        await connection.execute(statement, list(credential.lineage))
+    await _refuse_revoked(connection, credential, others)
+
+
+async def _refuse_revoked(connection: asyncpg.Connection, credential: Credential, others: Sequence[str | None]) -> None:
+    names = [*credential.lineage, credential.on_behalf_of, *others]
+    if await connection.fetchval(_REVOKED, [name for name in names if name is not None]):
+        raise _ended()
 
 
 def _ended() -> Denied:

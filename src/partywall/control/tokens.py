@@ -6,6 +6,7 @@ Source: RFC 9068 (at+jwt), RFC 8693 (act), RFC 8037; attacks.md ID-3 and ID-8.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -51,14 +52,39 @@ async def create_token(work: Work, operation: TokenCreate) -> Reply:
     if operation.on_behalf_of is not None:
         clearance = min(clearance, await lock_delegator(work, subject["kind"], operation.on_behalf_of))
     if operation.session is not None:
-        await _use_session(work, operation.session, operation.subject)
+        await use_session(work, operation.session, operation.subject)
+    token, claims = await issue_token(
+        work, operation, kind=subject["kind"], clearance=clearance, ends_at_s=ends_at_s, lineage=credential.lineage
+    )
+    return {
+        "access_token": token,
+        "token_type": "Bearer",
+        "expires_in": claims["exp"] - claims["iat"],
+        "id": claims["jti"],
+    }
+
+
+async def issue_token(
+    work: Work,
+    operation: TokenCreate,
+    *,
+    kind: str,
+    clearance: int,
+    ends_at_s: float,
+    lineage: Sequence[str],
+) -> tuple[str, dict[str, Any]]:
+    """Return a signed token and its claims, and keep what can be revoked of it. Nothing is narrowed here.
+
+    kind: of the subject, which is active and locked. lineage: whatever it descends from; it ends with any of those.
+    Raises: LimitExceeded, Malformed, Unavailable.
+    """
     if await work.connection.fetchval(_COUNT, operation.subject, work.now_s) >= LIVE_LIMIT:
         raise LimitExceeded(f"at most {LIVE_LIMIT} live tokens a subject", retry_after_s=60.0)
-    claims = token_claims(work, operation, kind=subject["kind"], clearance=clearance, ends_at_s=ends_at_s)
+    claims = token_claims(work, operation, kind=kind, clearance=clearance, ends_at_s=ends_at_s)
     await work.connection.execute(
         """insert into control.access_token
-               (id, tenant, subject, session, on_behalf_of, expires_at_s, scopes, ancestors)
-           values ($1, $2, $3, $4, $5, $6, $7, $8)""",
+               (id, tenant, subject, session, on_behalf_of, expires_at_s, scopes, ancestors, resource)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, $9)""",
         claims["jti"],
         work.tenant,
         operation.subject,
@@ -66,17 +92,13 @@ async def create_token(work: Work, operation: TokenCreate) -> Reply:
         operation.on_behalf_of,
         float(claims["exp"]),
         claims.get("scp"),
-        list(credential.lineage),
+        list(lineage),
+        operation.resource,
     )
-    return {
-        "access_token": sign_token(claims, work.keyring.signing_key(work.now_s)),
-        "token_type": "Bearer",
-        "expires_in": claims["exp"] - claims["iat"],
-        "id": claims["jti"],
-    }
+    return sign_token(claims, work.keyring.signing_key(work.now_s)), claims
 
 
-async def _use_session(work: Work, session: str, subject: str) -> None:
+async def use_session(work: Work, session: str, subject: str) -> None:
     """A session belongs to the subject that used it first. Raises: NotFound for another's, or a revoked one."""
     await work.connection.execute(
         """insert into control.session (tenant, id, subject, used_at_s) values ($1, $2, $3, $4)
@@ -117,12 +139,14 @@ def token_claims(work: Work, operation: TokenCreate, *, kind: str, clearance: in
         claims["scp"] = checked_scopes(operation.scopes)
     if operation.session is not None:
         claims["ses"] = operation.session
+    if operation.resource is not None:
+        claims["res"] = operation.resource
     return claims
 
 
-def sign_token(claims: dict[str, Any], key: SigningKey) -> str:
-    """Return the compact JWT."""
-    header = {"alg": ALGORITHM, "kid": key.kid, "typ": "at+jwt"}
+def sign_token(claims: dict[str, Any], key: SigningKey, *, type_: str = "at+jwt") -> str:
+    """Return the compact JWT. type_: says what it is good for; no verifier takes one for another."""
+    header = {"alg": ALGORITHM, "kid": key.kid, "typ": type_}
     pem = key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     with warnings.catch_warnings():
         # RFC 9864 renames the algorithm to Ed25519; today's verifiers know EdDSA, and the curve is fixed by our keys.

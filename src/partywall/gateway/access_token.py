@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Final, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, Protocol, TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -65,6 +66,14 @@ class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     res: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
 
 
+class VerificationKeys(Protocol):
+    """Where public keys are had from: a worker's directory, or the issuer's own table."""
+
+    def verification_keys(self) -> Mapping[str, bytes]:
+        """Public Ed25519 keys by key id (raw, 32 bytes)."""
+        ...
+
+
 class VerifiedToken(msgspec.Struct, frozen=True):
     """The claims of a token and the key that signed them: worth nothing once that key is withdrawn."""
 
@@ -75,7 +84,7 @@ class VerifiedToken(msgspec.Struct, frozen=True):
 _Parsed = TypeVar("_Parsed")
 
 
-def verify_access_token(raw_token: str, directory: Directory, *, region: str, now_s: float) -> VerifiedToken:
+def verify_access_token(raw_token: str, directory: VerificationKeys, *, region: str, now_s: float) -> VerifiedToken:
     """Return what a token says that this deployment's issuer signed and that is alive.
 
     Whether any of it was revoked is not asked here: see `principal_of`. Raises: Unauthenticated.

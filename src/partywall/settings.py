@@ -70,6 +70,11 @@ class Home(msgspec.Struct, frozen=True):
         """What the model server remembers: the port that tenants' models name (owner: model, 0700)."""
         return self.path / "model"
 
+    @property
+    def embeddings_socket(self) -> Path:
+        """Workers have texts embedded here."""
+        return self.run / "embeddings" / "embeddings.sock"
+
     def secrets(self, process: str) -> Path:
         """DSNs and other secrets of one process, written at start-up (owner: that process, 0700)."""
         return self.path / "secrets" / process
@@ -132,6 +137,19 @@ class FederationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     loopback_http: bool = False
 
 
+class ClientSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One OAuth client that has no metadata document. redirect_uris: https, or http on loopback (any port there)."""
+
+    redirect_uris: tuple[Annotated[str, Meta(min_length=1, max_length=512)], ...]
+    name: Annotated[str, Meta(max_length=64)] = ""
+
+
+class SignInSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Sign-in of people. clients: by client_id (`[sign_in.clients.NAME]`), beside our own command line."""
+
+    clients: dict[str, ClientSettings] = {}
+
+
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Databases. *_dsn_file: a file that holds the owner's DSN of an external Postgres; None: embedded."""
 
@@ -164,6 +182,20 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slots: int = 2
 
 
+class EmbeddingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The local embedding model (`local:minilm`). enabled=False: register models of your own. threads: of one text."""
+
+    enabled: bool = True
+    threads: int = 1
+
+
+class CollectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """tenant_limit_bytes: of text, in all collections of a tenant. exact_limit_chunks: larger ones get an index."""
+
+    tenant_limit_bytes: int = 1_073_741_824
+    exact_limit_chunks: int = 10_000
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of it. region: this deployment's; a token claim."""
 
@@ -171,9 +203,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gateway: GatewaySettings = GatewaySettings()
     issuer: IssuerSettings = IssuerSettings()
     federation: FederationSettings = FederationSettings()
+    sign_in: SignInSettings = SignInSettings()
     store: StoreSettings = StoreSettings()
     ledger: LedgerSettings = LedgerSettings()
     model: ModelSettings = ModelSettings()
+    embeddings: EmbeddingSettings = EmbeddingSettings()
+    collections: CollectionSettings = CollectionSettings()
 
     @property
     def public_url(self) -> str:

@@ -1,0 +1,116 @@
+"""Sign-in as its steps go from a gateway to the issuer: one strict struct each, canonical JSON under a signed permit.
+
+    begin -> (a person agrees) -> continue -> (their identity provider) -> callback -> redeem
+
+Pure. Source: RFC 6749, RFC 7636 (PKCE), RFC 8707 (resource), RFC 9207 (iss), docs/adr/0012-sign-in.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from partywall.errors import Malformed
+
+CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}", re.ASCII)
+ATTEMPT: Final = re.compile(r"sgn_[a-z2-7]{26}", re.ASCII)
+STATE: Final = r"^sgn_[a-z2-7]{26}\.[A-Za-z0-9_-]{43}\Z"
+Url = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[!-~]+\Z")]
+Text = Annotated[str, Meta(max_length=1_024, pattern=r"^[ -~]*\Z")]
+Sealed = Annotated[str, Meta(max_length=4_096, pattern=r"^[A-Za-z0-9_-]+\Z")]
+Secret = Annotated[str, Meta(max_length=128, pattern=r"^[A-Za-z0-9_-]+\Z")]
+
+
+class _Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="step"):
+    pass
+
+
+class Begin(_Step, frozen=True, tag="begin"):
+    """A client's authorization request, as it came; members that it may leave out are None.
+
+    Reply: {"attempt", "form", "cookie", "client": {"name", "host"}, "scopes", "resource", "tenant"}, to be shown to the
+    person; or {"location", "error"}: back to the client. Malformed: to nobody but the person.
+    """
+
+    client_id: Url
+    redirect_uri: Url
+    response_type: Text | None = None
+    response_mode: Text | None = None
+    state: Text | None = None
+    code_challenge: Text | None = None
+    code_challenge_method: Text | None = None
+    scope: Text | None = None
+    resource: Text | None = None
+    tenant: Text | None = None
+
+
+class Continue(_Step, frozen=True, tag="continue"):
+    """The person agreed, in the browser that holds the cookie, and said which tenant. Reply: {"location", "cookie"}."""
+
+    form: Secret
+    cookie: Sealed
+    tenant: Text
+
+
+class Cancel(_Step, frozen=True, tag="cancel"):
+    """The person did not agree. Reply: {"location", "error"}."""
+
+    form: Secret
+    cookie: Sealed
+
+
+class Callback(_Step, frozen=True, tag="callback"):
+    """The identity provider's answer, in the browser that holds the cookie. Reply: {"location"}, maybe with "error"."""
+
+    state: Annotated[str, Meta(pattern=STATE)]
+    cookie: Sealed
+    code: Annotated[str, Meta(min_length=1, max_length=4_096)] | None = None
+    error: Text | None = None
+    iss: Text | None = None
+
+
+class Redeem(_Step, frozen=True, tag="redeem"):
+    """A client exchanges its code. Reply: {"tenant", "subject", "kind", "credential", "expires_at_s", "scopes",
+    "resource"}: with that credential the subject asks for its own token, on its tenant's road.
+    """
+
+    client_id: Url
+    code: Secret
+    code_verifier: Annotated[str, Meta(max_length=128)]
+    redirect_uri: Url
+    resource: Text | None = None
+
+
+Step = Begin | Continue | Cancel | Callback | Redeem
+REQUEST_FIELDS: Final = frozenset(Begin.__struct_fields__)
+
+
+def parse_step(value: Any) -> Step:
+    """Return the step that a parsed JSON value is. Raises: Malformed, without repeating what it holds."""
+    try:
+        step: Step = msgspec.convert(value, Step)
+    except msgspec.ValidationError as error:
+        raise Malformed("not a request to sign in that can be read", code="invalid-request") from error
+    return step
+
+
+def parse_request(parameters: Mapping[str, str]) -> Begin:
+    """Return the authorization request of a query; what OAuth does not know is left out. Raises: Malformed."""
+    known = {name: value for name, value in parameters.items() if name in REQUEST_FIELDS}
+    try:
+        return msgspec.convert(known, Begin)
+    except msgspec.ValidationError as error:
+        raise Malformed(f"not an authorization request: {error}", code="invalid-request") from error
+
+
+def parameters_of(step: Step) -> dict[str, Any]:
+    """Return what of a step is recorded: which it is, and which client asks. Never a code, state or cookie."""
+    recorded: dict[str, Any] = {"operation": f"sign-in.{step.__struct_config__.tag}"}
+    if isinstance(step, Begin | Redeem):
+        recorded["client"] = step.client_id[:128]
+    return recorded

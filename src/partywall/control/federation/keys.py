@@ -63,6 +63,8 @@ class ProviderMetadata(msgspec.Struct, frozen=True, kw_only=True):
     token_endpoint: str | None = None
     device_authorization_endpoint: str | None = None
     end_session_endpoint: str | None = None
+    token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
+    authorization_response_iss_parameter_supported: bool = False
 
 
 class _Known:

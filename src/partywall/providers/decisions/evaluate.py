@@ -16,16 +16,16 @@ from partywall.decision.action import Action, Resource, class_of
 from partywall.decision.decide import Decider
 from partywall.decision.envelope import Envelope
 from partywall.decision.facts import SubjectFacts, TenantFacts
+from partywall.decision.labels import Label
 from partywall.decision.permit import PermitClaims
 from partywall.decision.ports import Clock, Located, Locates, Provider
 from partywall.decision.principal import Principal
 from partywall.decision.verdict import Allow, Deny, NeedsApproval, Verdict
-from partywall.errors import NotFound
-from partywall.providers.decisions.naming import Asked, BadLabel, asked_of, find_subject, label_of, principal_of
+from partywall.errors import Malformed, NotFound
+from partywall.providers.decisions.naming import Asked, asked_of, find_subject, label_of, principal_of
 from partywall.wire.authzen import Evaluation, Unreadable
 
 NOT_FOUND: Final = "not-found"
-_UNREADABLE: Final = "unreadable-properties"
 _ADVICE: Final = "Send on_behalf_of as a user's id, scopes as a list of actions, label as classification and trust."
 
 
@@ -103,41 +103,41 @@ class Evaluator:
         subject, asked = find_subject(evaluation.subject, facts), asked_of(evaluation, self.kinds, facts)
         if subject is None or asked is None:
             return Answered(None, revision, "" if subject is None else subject.id)
-        principal = self._principal(subject, evaluation, asker, facts)
         located = self._locate(asked, facts)
         try:
+            principal = self._principal(subject, evaluation, asker, facts)
             label = label_of(evaluation.context, facts)
-        except BadLabel:
-            principal = label = None
-        if principal is None:
-            verdict: Verdict = Deny(_UNREADABLE, revision, _ADVICE)
-        else:
-            envelope = self._envelope(principal, asked, located, asker, facts)
-            verdict = self._decide(msgspec.structs.replace(envelope, label=label), asked, located, facts)
+            action = Action(asked.action, _resource(asked, located, facts))
+            envelope = self._envelope(principal, action, label, asker, facts)
+            verdict = self._decide(envelope, asked, located, facts)
+        except NotFound:
+            return Answered(None, revision, subject.id)
+        except Malformed as fault:
+            verdict = Deny(fault.code, revision, _ADVICE)
         hidden = isinstance(verdict, Deny) and verdict.conceal
         named = "" if hidden or located is None else f"{located.resource.kind}/{located.resource.id}"
         return Answered(None if hidden else verdict, revision, subject.id, asked.action.value, named)
 
     def _principal(
         self, subject: SubjectFacts, evaluation: Evaluation, asker: PermitClaims, facts: TenantFacts
-    ) -> Principal | None:
+    ) -> Principal:
         if subject.id == asker.principal.id:
             return asker.principal
         return principal_of(subject, evaluation.subject.properties, facts, now_s=self._clock())
 
     def _envelope(
-        self, principal: Principal, asked: Asked, located: Located | None, asker: PermitClaims, facts: TenantFacts
+        self, principal: Principal, action: Action, label: Label | None, asker: PermitClaims, facts: TenantFacts
     ) -> Envelope:
         """Return the envelope that the pipeline would make for a call that has no parent."""
-        resource = Resource(facts.region, facts.id, asked.kind, "~") if located is None else located.resource
         return Envelope(
             act=asker.act,
             principal=principal,
-            action=Action(asked.action, resource),
+            action=action,
             tenant=facts.id,
             trace_id=asker.trace_id,
             received_at_s=self._clock(),
             deadline_s=asker.expires_at_s,
+            label=label,
         )
 
     def _decide(self, envelope: Envelope, asked: Asked, located: Located | None, facts: TenantFacts) -> Verdict:
@@ -159,3 +159,8 @@ class Evaluator:
             return locates.locate(asked.action, asked.name, facts)
         except NotFound:
             return None
+
+
+def _resource(asked: Asked, located: Located | None, facts: TenantFacts) -> Resource:
+    """Return what is asked about; what is not there has a stand-in, as on the road."""
+    return Resource(facts.region, facts.id, asked.kind, "~") if located is None else located.resource

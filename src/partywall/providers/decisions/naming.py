@@ -16,6 +16,7 @@ Source: AuthZEN Authorization API 1.0 section 5, docs/adr/0014-authzen.md.
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import Any, Final
 
 import msgspec
@@ -24,10 +25,12 @@ from partywall.decision.action import ActionType
 from partywall.decision.facts import ServerFacts, State, SubjectFacts, TenantFacts
 from partywall.decision.labels import Classification, Label, Trust
 from partywall.decision.principal import Kind, Principal
+from partywall.errors import Malformed, NotFound
 from partywall.wire.authzen import Entity, Evaluation, Verb
 from partywall.wire.ids import UserId
 
 LIFE_S: Final = 60.0
+UNREADABLE: Final = "unreadable-properties"
 SUBJECT_TYPES: Final = {
     "agent": frozenset({Kind.AGENT}),
     "user": frozenset({Kind.USER, Kind.TENANT_ADMIN}),
@@ -70,20 +73,21 @@ def find_subject(entity: Entity, facts: TenantFacts) -> SubjectFacts | None:
 
 def principal_of(
     subject: SubjectFacts, properties: dict[str, Any] | None, facts: TenantFacts, *, now_s: float
-) -> Principal | None:
-    """Return the principal that a fresh credential of this subject would make; None for properties that mean nothing.
+) -> Principal:
+    """Return the principal that a fresh credential of this subject would make.
 
+    Raises: NotFound for a user who is not in the cell; Malformed for properties that cannot be read.
     Invariant: no property widens what the subject may do.
     """
     said = properties or {}
-    user = None
-    if (named := said.get("on_behalf_of")) is not None:
-        user = find_subject(Entity("user", named), facts) if isinstance(named, str) and named else None
-        if user is None:
-            return None
-    scopes = said.get("scopes")
-    if scopes is not None and not (isinstance(scopes, list) and all(isinstance(scope, str) for scope in scopes)):
-        return None
+    named, scopes = said.get("on_behalf_of"), said.get("scopes")
+    if not isinstance(named, (str, NoneType)) or not isinstance(scopes, (list, NoneType)):
+        raise Malformed("on_behalf_of is a user, scopes a list", code=UNREADABLE)
+    if not all(isinstance(scope, str) for scope in scopes or ()):
+        raise Malformed("scopes is a list of actions", code=UNREADABLE)
+    user = None if named is None else find_subject(Entity("user", named), facts)
+    if named is not None and user is None:
+        raise NotFound("there is no such user here")
     return Principal(
         kind=subject.kind,
         id=subject.id,
@@ -142,18 +146,14 @@ def _described(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-class BadLabel(Exception):
-    """A label that is none: what cannot be read can only be refused."""
-
-
 def label_of(context: dict[str, Any] | None, facts: TenantFacts) -> Label | None:
-    """Return the label that the context says the data at hand has, None when it says none. Raises: BadLabel."""
+    """Return the label that the context says the data at hand has, None when it says none. Raises: Malformed."""
     said = (context or {}).get("label")
     if said is None:
         return None
     if not isinstance(said, dict):
-        raise BadLabel
+        raise Malformed("a label is an object", code=UNREADABLE)
     level, trust = said.get("classification", 1), said.get("trust", "untrusted")
     if type(level) is not int or not 0 <= level <= 3 or trust not in {"trusted", "untrusted"}:
-        raise BadLabel
+        raise Malformed("a label is a classification from 0 to 3 and a trust", code=UNREADABLE)
     return Label(tenant=facts.id, classification=Classification(level), trust=Trust[trust.upper()])

@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import Final
 
 from partywall.gateway.routes.audit import AUDIT, AuditRoute
+from partywall.gateway.routes.audit_search import AUDIT_SEARCH, AuditSearchRoute
 from partywall.gateway.routes.keys import KEYS
 from partywall.gateway.routes.memory import MEMORY, MemoryRoute
 from partywall.gateway.routes.models import MODELS
@@ -33,10 +34,10 @@ from partywall.gateway.routes.tenants import TENANTS
 
 __all__ = ["MEMORY", "OPERATIONS", "ROUTES", "Asked", "AuditRoute", "Route", "Router", "prefixes_of", "refuse_unknown"]
 
-Route = OperationRoute | MemoryRoute | AuditRoute
+Route = OperationRoute | MemoryRoute | AuditRoute | AuditSearchRoute
 
 OPERATIONS: Final[tuple[OperationRoute, ...]] = (*TENANTS, *MODELS, *SUBJECTS, *KEYS, *POLICIES, *SERVERS)
-ROUTES: Final[tuple[Route, ...]] = (*OPERATIONS, *AUDIT, *MEMORY)
+ROUTES: Final[tuple[Route, ...]] = (*OPERATIONS, *AUDIT, *AUDIT_SEARCH, *MEMORY)
 
 
 def prefixes_of(routes: tuple[Route, ...]) -> tuple[str, ...]:

@@ -225,6 +225,17 @@ class Logs:
             taken.append(leaf)
         return taken
 
+    def subtrees(self, log: str, level: int, start: int, stop: int) -> list[bytes]:
+        """Return the hashes of complete subtrees of 2**level leaves, as `Tree.subtrees`."""
+        try:
+            return self._tree(log).subtrees(level, start, stop)
+        except Damaged:
+            return self._mended(log).subtrees(level, start, stop)
+
+    def newest_key(self, log: str) -> tuple[int, bytes]:
+        """Return (version, data key) of a log that has leaves. Raises: NotFound when it was destroyed."""
+        return self._keys.data_key_now(TenantId(log), PURPOSE)
+
     def open(self, log: str, leaf: bytes) -> Activity:
         """Return what a leaf says. Raises: NotFound when its key was destroyed; Unavailable when it is damaged."""
         _version, key = self._keys.data_key_now(TenantId(log), PURPOSE, parse_header(leaf).key_version)
@@ -377,8 +388,13 @@ class Logs:
         try:
             return self._tree(log).places(start, stop)
         except Damaged:
-            self._trees[log] = self._rebuilt(log, _LogState(self.size(log), 0, self._tree(log).frontier.root()))
-            return self._trees[log].places(start, stop)
+            return self._mended(log).places(start, stop)
+
+    def _mended(self, log: str) -> Tree:
+        """Return a log's tree, made anew because its files were damaged after it was loaded."""
+        tree = self._rebuilt(log, _LogState(self.size(log), 0, self._tree(log).frontier.root()))
+        self._trees[log] = tree
+        return tree
 
     def _put_away(self) -> None:
         """Keep the trees that were used last; write down the others."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from partywall.decision.record import Record
+from partywall.wire.audit import Search
 
 
 class Append(msgspec.Struct, frozen=True, tag="append", array_like=True):
@@ -39,13 +40,15 @@ class ReadQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What to read. mode: `show` (decrypted activities), `export` (portable archive) or `checkpoint`.
 
     start: first sequence number; limit: at most 1,000 a page for `show`, 20,000 for `export`; a page
-    may hold fewer, as about a megabyte is enough.
+    may hold fewer, as about a megabyte is enough. Modes `search` (decrypted activities) and `extract` (a filtered
+    export with proofs) take `search` instead.
     """
 
     log: str
     mode: str = "show"
     start: int = 0
     limit: int = 100
+    search: Search | None = None
 
 
 class ReadReply(msgspec.Struct, frozen=True, tag="page", array_like=True):

@@ -68,7 +68,7 @@ class Witness:
         fault: Exception | None = None
         any_grown = False
         for at, log in enumerate(logs.names()):
-            if self._size_signed(log) == logs.size(log):
+            if self.size_signed(log) == logs.size(log):
                 if at % QUIET_STEP == 0:
                     yield
                 continue
@@ -104,7 +104,8 @@ class Witness:
         self._take(log, checkpoint, note)
         return note
 
-    def _size_signed(self, log: str) -> int:
+    def size_signed(self, log: str) -> int:
+        """Return how many leaves the newest checkpoint of a log covers."""
         signed = self._newest_of(log)
         return 0 if signed is None else signed[0].size
 

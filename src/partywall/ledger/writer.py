@@ -16,7 +16,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -26,9 +26,12 @@ from partywall.decision.action import ActionType, parse_resource
 from partywall.decision.record import Record
 from partywall.errors import Bug, Malformed, NotFound, PartywallError, Unauthenticated, Unavailable
 from partywall.ipc import Server, callers, encode_fault
+from partywall.ledger.answers import Answers
+from partywall.ledger.indexing import index_all
 from partywall.ledger.leaf import parse_header
 from partywall.ledger.logs import KeyStore, Logs
 from partywall.ledger.messages import Append, Appended, LedgerRequest, Read, ReadQuery, ReadReply, Status, StatusReply
+from partywall.ledger.search import Searcher
 from partywall.ledger.witness import Witness
 from partywall.settings import Home, Settings
 from partywall.signing import PermitVerifier
@@ -64,6 +67,10 @@ class LedgerServer:
         self._verifier: PermitVerifier | None = None
         self._pending: list[tuple[Append, asyncio.Future[bytes]]] = []
         self._reading = asyncio.Lock()
+        self.commits = 0
+        """Groups written so far: whoever works in the background looks whether anybody waits."""
+        self.searcher = Searcher(home.ledger, logs, damaged=self._tell_damaged)
+        self._answers = Answers(logs, witness, self.searcher, shown=self._shown)
 
     def handle(self, _peer_uid: int, bodies: Sequence[bytes]) -> Sequence[Awaitable[bytes]]:
         """Return a reply for each request; appends wait for the group they join."""
@@ -94,6 +101,7 @@ class LedgerServer:
 
     def _commit(self) -> None:
         """Write the group; each record is taken or refused by itself."""
+        self.commits += 1
         pending, self._pending = self._pending, []
         durable = any(request.durable for request, _ in pending)
         records: list[Record] = [record for request, _ in pending for record in request.records]
@@ -135,7 +143,10 @@ class LedgerServer:
             return await self._export(query)
         if query.mode == "checkpoint":
             return self._checkpoint(query)
-        raise Malformed("mode is show, export or checkpoint", code="bad-request")
+        if query.mode in {"search", "extract"} and query.search is not None:
+            answer = self._answers.search if query.mode == "search" else self._answers.extract
+            return ReadReply(await self._stepped(answer(query.log, query.search)), None)
+        raise Malformed("mode is show, export, checkpoint, search or extract", code="bad-request")
 
     def _require(self, permit: SignedPermit, query: ReadQuery) -> None:
         """Raises: Unauthenticated unless the permit is for reading that very log."""
@@ -159,6 +170,20 @@ class LedgerServer:
                 at, left_bytes = at + len(leaves), left_bytes - sum(map(len, leaves))
                 await asyncio.sleep(0)
         return page
+
+    async def _stepped(self, steps: Generator[None, None, T]) -> T:
+        """Return what the steps come to: like a page, one of them a turn of the loop."""
+        while True:
+            async with self._reading:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                await asyncio.sleep(0)
+
+    def _tell_damaged(self, log: str, page: int) -> None:
+        self._log.warning("ledger.index-damaged", tenant=log, count=page)
 
     async def _show(self, query: ReadQuery) -> ReadReply:
         shown = await self._page(query, SHOW_LIMIT, lambda seq, leaf: self._shown(query.log, seq, leaf))
@@ -262,6 +287,7 @@ async def _serve(home: Home, settings: Settings, log: Log, stop: asyncio.Event, 
     jobs = [
         asyncio.ensure_future(_every(settings.ledger.checkpoint_s, checkpoint, log)),
         asyncio.ensure_future(_every(settings.ledger.sweep_s, sweep, log)),
+        asyncio.ensure_future(index_all(logs, server.searcher, log, commits=lambda: server.commits)),
     ]
     try:
         await stop.wait()

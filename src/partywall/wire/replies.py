@@ -254,6 +254,41 @@ class Checkpoint(Reply, frozen=True, kw_only=True):
     size: int
 
 
+class FoundLeaves(Page, frozen=True, kw_only=True):
+    """A page of what was found, decrypted. next_cursor: null when there is no more.
+
+    size: leaves of the log; searched: how many of them, from the first, were looked at: all of them when at_head.
+    checkpoint_size: what a signed checkpoint covers already; a leaf of that number or above is not under one yet.
+    """
+
+    leaves: list[Leaf]
+    size: int
+    searched: int
+    at_head: bool
+    checkpoint_size: int
+
+
+class ProvenLeaf(Reply, frozen=True, kw_only=True):
+    """One sealed leaf (base64) and its RFC 6962 inclusion proof (base64 each)."""
+
+    seq: int
+    leaf: str
+    proof: list[str]
+
+
+class Extract(Page, frozen=True, kw_only=True):
+    """A page of a filtered export. checkpoint: the signed note that the proofs lead to, on the first page."""
+
+    origin: str
+    log: str
+    vkey: str
+    checkpoint: str | None
+    checkpoint_size: int
+    leaves: list[ProvenLeaf]
+    keys: dict[str, str]
+    at_head: bool
+
+
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 Classified = Annotated[str, Meta(pattern=r"^(public|internal|confidential|restricted)\Z")]

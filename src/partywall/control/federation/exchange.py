@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import Any, Final
 
 from partywall.control.caller import Credential
-from partywall.control.credentials import lock_delegator
-from partywall.control.federation.identity import refused
+from partywall.control.credentials import checked_scopes, lock_delegator
+from partywall.control.federation.identity import refused, told
 from partywall.control.federation.proofs import Proof, Proofs, own_user, use_proof
 from partywall.control.narrowing import narrow_exchange
 from partywall.control.subjects import lock_active_subject
 from partywall.control.tokens import LIFE_LIMIT_S, LINEAGE_LIMIT, issue_token, use_session
 from partywall.control.work import Reply, Work, not_found
 from partywall.decision.principal import Kind
-from partywall.errors import Denied, LimitExceeded, Unauthenticated
+from partywall.errors import CallerFault, Denied, LimitExceeded, Unauthenticated
 from partywall.wire.operations import TokenCreate, TokenExchange
 
 ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name of RFC 8693
@@ -25,14 +25,15 @@ ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S
 async def exchange_token(work: Work, operation: TokenExchange) -> Reply:
     """Return a token of the caller itself, or of it on behalf of the user whose proof came with it.
 
-    Raises: Unauthenticated (a proof that does not hold, or was used), Denied, NotFound, Conflict, LimitExceeded.
+    Raises: Denied (also for a proof that does not hold, or was used), NotFound, Conflict, LimitExceeded.
     """
     acting, proofs = work.credential, work.checked
     if acting is None or not isinstance(proofs, Proofs) or operation.subject != work.principal:
         raise not_found("subject")
-    if proofs.caller is not None:
-        await use_proof(work.connection, proofs.caller, work.now_s)
-    user = await _user(work, operation, proofs)
+    with told():
+        if proofs.caller is not None:
+            await use_proof(work.connection, proofs.caller, work.now_s)
+        user = await _user(work, operation, proofs)
     if acting.on_behalf_of is not None:
         raise Denied("this credential already acts for a user", code="denied")
     lineage = (*acting.lineage, *(() if user is None else user.lineage))
@@ -45,7 +46,10 @@ async def exchange_token(work: Work, operation: TokenExchange) -> Reply:
     if acting.session is not None:
         await use_session(work, acting.session, operation.subject)
     limit_s = work.now_s + min(work.settings.access_token_s, LIFE_LIMIT_S)
-    scopes, ends_at_s = narrow_exchange(operation.scopes, acting, user, limit_s=limit_s)
+    try:
+        scopes, ends_at_s = narrow_exchange(checked_scopes(operation.scopes), acting, user, limit_s=limit_s)
+    except CallerFault as fault:
+        raise Denied(fault.public, code="invalid-scope") from fault
     token, claims = await issue_token(
         work,
         TokenCreate(subject=operation.subject, scopes=scopes, session=acting.session, on_behalf_of=operation.user),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
-from partywall.errors import Unauthenticated
+from partywall.errors import Denied, Unauthenticated
 
 ALGORITHMS: Final = ("RS256", "PS256", "ES256", "ES384", "EdDSA")
 """Asymmetric only: whoever can verify must not be able to sign."""
@@ -62,3 +63,12 @@ class ExternalIdentity(msgspec.Struct, frozen=True, kw_only=True):
 def refused(cause: str) -> Unauthenticated:
     """Return the one refusal of a foreign token. cause: for the record (`assertion-<cause>`), never for its bearer."""
     return Unauthenticated("the token is not accepted", code=f"assertion-{cause}")
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Let a refusal reach the gateway as Denied: Unauthenticated, there, means that its own permit was not taken."""
+    try:
+        yield
+    except Unauthenticated as error:
+        raise Denied(error.public, code=error.code) from error

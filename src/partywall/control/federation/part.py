@@ -15,6 +15,7 @@ from partywall.control.caller import Credential, require_caller
 from partywall.control.database import Database
 from partywall.control.federation.exchange import credential_of
 from partywall.control.federation.fetch import Fetcher
+from partywall.control.federation.identity import told
 from partywall.control.federation.keys import ProviderKeys
 from partywall.control.federation.proofs import Proofs, Prover
 from partywall.control.federation.providers import prepare_registration
@@ -41,11 +42,12 @@ class Federation:
         return await self.prover.identify(request.token, request.tenant)
 
     async def check(self, operation: Operation, permit: SignedPermit) -> object:
-        """Return what an operation of ours needs, None for others. Raises: Malformed, Unauthenticated, Unavailable."""
+        """Return what an operation of ours needs, None for others. Raises: Malformed, Denied, Unavailable."""
         if isinstance(operation, IdpCreate):
             return prepare_registration(operation, self.fetcher.policy, self.secrets)
         if isinstance(operation, TokenExchange):
-            return await self.prover.prove(operation, permit.tenant)
+            with told():
+                return await self.prover.prove(operation, permit.tenant)
         return None
 
     async def close(self) -> None:

@@ -99,6 +99,7 @@ class Prover:
             return Unidentified(error.code)
         return Identified(
             proof.tenant,
+            proof.identity.provider.id,
             proof.subject,
             proof.kind,
             proof.identity.assertion,

@@ -10,11 +10,13 @@ from typing import Any, Final
 
 import msgspec
 
+from partywall.control.caller import Credential
+from partywall.control.credentials import checked_scopes
 from partywall.control.federation.exchange import spiffe_id
 from partywall.control.narrowing import narrow_scopes
 from partywall.control.tokens import sign_token
 from partywall.control.work import Reply, Work, new_id, not_found
-from partywall.errors import Denied, Malformed
+from partywall.errors import CallerFault, Denied, Malformed
 from partywall.wire.operations import TransactionCreate
 
 TYPE: Final = "txntoken+jwt"
@@ -34,11 +36,11 @@ async def create_transaction(work: Work, operation: TransactionCreate) -> Reply:
     for given in (operation.details, operation.context):
         if len(msgspec.json.encode(given)) > CONTEXT_LIMIT_BYTES:
             raise Malformed(f"a context has at most {CONTEXT_LIMIT_BYTES} bytes", code="bad-request")
-    scopes = sorted(set(narrow_scopes(operation.scopes, credential) or ()))
+    scopes = _scopes(operation, credential)
     for holder in filter(None, (operation.subject, credential.on_behalf_of)):
         held = {row["action"] for row in await work.connection.fetch(_GRANTED, work.tenant, holder, work.now_s)}
         if lacking := next((scope for scope in scopes if scope not in held), None):
-            raise Denied(f"{lacking} is not granted", code="denied")
+            raise Denied(f"{lacking} is not granted", code="invalid-scope")
     claims = _claims(work, operation, credential.on_behalf_of, scopes, credential.expires_at_s)
     return {
         "access_token": sign_token(claims, work.keyring.signing_key(work.now_s), type_=TYPE),
@@ -47,6 +49,13 @@ async def create_transaction(work: Work, operation: TransactionCreate) -> Reply:
         "expires_in": claims["exp"] - claims["iat"],
         "scope": " ".join(scopes),
     }
+
+
+def _scopes(operation: TransactionCreate, credential: Credential) -> list[str]:
+    try:
+        return list(narrow_scopes(checked_scopes(operation.scopes), credential) or ())
+    except CallerFault as fault:
+        raise Denied(fault.public, code="invalid-scope") from fault
 
 
 def _claims(

@@ -1,0 +1,28 @@
+"""The caller's own log: what was asked, allowed, denied and done."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from partywall.client.transport import Transport
+from partywall.wire import replies
+
+
+class Log:
+    """Read by a tenant-admin, or of the platform by its operator. Each read is itself on record."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def leaves(self, *, start: int = 0) -> AsyncIterator[replies.Leaf]:
+        """Yield the log's leaves in order, opened, from a sequence number on."""
+        at: int | None = start
+        while at is not None:
+            page = await self._transport.ask("GET", "/v1/audit/leaves", replies.Leaves, query={"start": at})
+            for leaf in page.leaves:
+                yield leaf
+            at = page.next_start
+
+    async def checkpoint(self) -> replies.Checkpoint:
+        """Return the signed head of the log."""
+        return await self._transport.ask("GET", "/v1/audit/checkpoint", replies.Checkpoint)

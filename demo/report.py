@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from partywall.version import __version__
 
 COLOURS: Final = {"right": "green", "wrong": "bold red", "skipped": "yellow"}
 
@@ -27,11 +31,13 @@ class Wrong(Exception):
 
 
 class Chapter(msgspec.Struct, kw_only=True):
-    """One chapter's outcome. result: right | wrong | skipped. figures: what was counted or measured."""
+    """One chapter's outcome. result: right | wrong | skipped; at_s: Unix seconds; figures: counted or measured."""
 
+    key: str
     name: str
     result: str = "right"
     says: str = ""
+    at_s: float = 0.0
     duration_s: float = 0.0
     figures: dict[str, Any] = {}
     faults: list[str] = []
@@ -48,12 +54,14 @@ class Report:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.chapters: list[Chapter] = []
+        self.attempts: list[dict[str, Any]] = []
+        self.began_s = time.time()
         self._started = time.monotonic()
 
     @contextmanager
-    def chapter(self, name: str) -> Iterator[Chapter]:
+    def chapter(self, key: str, name: str) -> Iterator[Chapter]:
         """Play one chapter: what it raises is its outcome, and the next one is played all the same."""
-        chapter = Chapter(name=name, figures={}, faults=[])
+        chapter = Chapter(key=key, name=name, at_s=time.time(), figures={}, faults=[])
         self.chapters.append(chapter)
         self.console.rule(f"[bold]{len(self.chapters)}. {escape(name)}", align="left")
         started = time.monotonic()
@@ -95,8 +103,12 @@ class Report:
         """The whole report as JSON types."""
         return {
             "right": self.right,
+            "began_s": self.began_s,
+            "version": __version__,
+            "machine": _machine(),
             "duration_s": round(time.monotonic() - self._started, 1),
             "chapters": [msgspec.to_builtins(chapter) for chapter in self.chapters],
+            "attempts": self.attempts,
         }
 
     def write(self, path: Path) -> None:
@@ -114,3 +126,7 @@ class Report:
             table.add_row(str(number), chapter.name, shown, escape(chapter.says), f"{chapter.duration_s:.1f}")
         self.console.print()
         self.console.print(table)
+
+
+def _machine() -> str:
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"

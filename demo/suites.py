@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, Final
 
 VERSION: Final = "v1.2.2"
-SUITES: Final = ("workspace", "banking")
+SUITES: Final = ("workspace", "banking", "travel", "slack")
 _PIPELINE: Final = "agentdojo.agent_pipeline"
 EMPTY_FUNCTION_NAME: Final = "<empty-function-name>"  # as agentdojo.agent_pipeline.llms.google_llm has it
 
@@ -63,6 +63,11 @@ def environment(name: str, task: str | None = None) -> Any:
 def task_ids(name: str) -> list[str]:
     """Return the ids of the suite's user tasks, in order."""
     return sorted(suite(name).user_tasks, key=lambda task: int(task.rsplit("_", 1)[1]))
+
+
+def prompt(name: str, task: str) -> str:
+    """Return what the user asks for."""
+    return str(suite(name).user_tasks[task].PROMPT)
 
 
 def ground_truth(name: str, task: str) -> list[tuple[str, dict[str, Any]]]:

@@ -6,7 +6,10 @@ import time
 
 import msgspec
 from openai import AsyncOpenAI
+from rich.markup import escape
 
+from demo.report import Chapter, Skip
+from demo.stage import Stage
 from demo.tenants import Tenant
 
 QUESTIONS = ("Say hello to the team in one short sentence.", "Name one thing that a good assistant never does.")
@@ -22,6 +25,23 @@ class Talk(msgspec.Struct):
     tokens: int
     first_s: float
     whole_s: float
+
+
+async def talks(stage: Stage, chapter: Chapter) -> None:
+    """Have every tenant's agent ask the model."""
+    tenants = stage.everyone()
+    if stage.options.no_model:
+        raise Skip(stage.options.no_model)
+    with stage.console.status("asking SmolLM2 …"):
+        said = [one for tenant in tenants for one in await talk(stage.running().url, tenant)]
+    for one in said:
+        how = "streamed" if one.streamed else "whole"
+        stage.console.print(f"  [bold]{one.tenant}[/] [dim]{how}[/] {escape(' '.join(one.text.split())[:160])}")
+        chapter.must(one.text.strip() and one.tokens > 0, f"{one.tenant}: an empty answer ({how})")
+        chapter.must(not one.streamed or one.pieces > 1, f"{one.tenant}: the stream came in one piece")
+    chapter.figures = {"talks": [msgspec.to_builtins(one) for one in said]}
+    tokens, seconds = sum(one.tokens for one in said), sum(one.whole_s for one in said)
+    chapter.says = f"{len(said)} answers, {tokens} tokens at {tokens / seconds:.0f}/s, whole and streamed"
 
 
 async def talk(base_url: str, tenant: Tenant) -> list[Talk]:

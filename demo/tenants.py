@@ -1,4 +1,4 @@
-"""The two tenants, made through the public API only: an admin, a model, and an agent granted what its tasks need."""
+"""The tenants, made through the public API only: an admin, a model, and an agent granted what its tasks need."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from demo.desk import DeskProcess
 from demo.report import Wrong
 from partywall.assurance.wire import Answer, Wire
 
-SERVER: Final = {"workspace": "office", "banking": "bank"}
+SERVER: Final = {"workspace": "office", "banking": "bank", "travel": "agency", "slack": "chatroom"}
+SAFE_TOOL: Final = {
+    "workspace": "get_unread_emails",
+    "banking": "get_balance",
+    "travel": "get_user_information",
+    "slack": "get_channels",
+}
+"""Of each suite, a tool without arguments that changes nothing: what a neighbour would call first."""
 LOCAL_MODEL: Final = "smollm2"
 
 
@@ -29,10 +36,11 @@ class Tenant:
         self.suite = suite
         self.slug = suite
         self.server_slug = SERVER[suite]
+        self.safe_tool = SAFE_TOOL[suite]
         self.model_slug = f"{suite}-{LOCAL_MODEL}"
         self.canary = f"CANARY-{suite}-{secrets.token_hex(12)}"
         self.made: Counter[str] = Counter()
-        self.server = self.model = self.agent = self.key = ""
+        self.server = self.server_url = self.model = self.agent = self.key = ""
         self.id = str(must(wire.send("POST", "/v1/tenants", credential=operator, body={"slug": self.slug}))["id"])
         made = must(wire.send("POST", f"/v1/tenants/{self.id}/admins", credential=operator, body={"slug": "root"}))
         self.admin = str(made["key"]["secret"])
@@ -48,6 +56,7 @@ class Tenant:
         async with Client(desk.url) as client:
             listed = (await client.list_tools()).tools
         body = {"slug": self.server_slug, "url": desk.url, "tools": [_spec(tool) for tool in listed]}
+        self.server_url = desk.url
         self.server = str(self.api("POST", "/v1/servers", body)["id"])
         return len(listed)
 
@@ -65,6 +74,11 @@ class Tenant:
         must(self.ask("PUT", "/v1/memory/secret", {"value": self.canary}))
         self.made["memory"] += 1
         return tools
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """What no neighbour may ever read: the canary, the ids, the credentials."""
+        return tuple(text.encode() for text in (self.canary, self.id, self.agent, self.admin, self.key))
 
     def new_key(self, **more: Any) -> str:
         """Return a new API key of the agent."""
@@ -88,6 +102,11 @@ def must(answer: Answer) -> Any:
     if not 200 <= answer.status < 300:
         raise Wrong(f"the API answered {answer.brief()}: {answer.body[:300].decode(errors='replace')}")
     return answer.json()
+
+
+def key_id(key: str) -> str:
+    """Return the public id of an API key."""
+    return f"key_{key.split('_')[1]}"
 
 
 def _spec(tool: mcp_types.Tool) -> dict[str, Any]:

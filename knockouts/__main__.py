@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from partywall.supervisor.throwaway import Throwaway
 
 ROOT = Path(__file__).resolve().parents[1]
 START_LIMIT_S = 30.0
+TERMINATED = 128 + signal.SIGTERM
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -127,6 +129,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="knock-outs to run; all without any")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that what was started is stopped
     console = Console(stderr=options.json, highlight=False)
     picked = [one for one in KNOCKOUTS if not options.names or one.name in options.names]
     rows = []
@@ -135,6 +138,7 @@ def main() -> int:
         whole = Place(ground.url, ground.operator_key(), ground.home)
         product = {found.id: found for found in probe(whole, tuple({one.probe for one in picked}))}
         for one in picked:
+            at_s = time.time()
             with one.open(ground, one.name) as place:
                 found = probe(place, (one.probe,))[0]
             held, caught = product[one.probe].result == "held", found.result == "leak"
@@ -144,6 +148,9 @@ def main() -> int:
                     "probe": one.probe,
                     "product": product[one.probe].result,
                     "knocked_out": found.result,
+                    "evidence": found.evidence,
+                    "at_s": at_s,
+                    "duration_s": round(time.time() - at_s, 2),
                 }
             )
             colour, word = ("green", "caught") if held and caught else ("bold red", found.result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from knockouts.decision import AgentScopeOff, ConcealOff, GrantsOff, RolesOff
+from knockouts.decisions import DecisionsOfAnybody
 from knockouts.doors import CredentialForwarded, FieldsForwarded, LenientParse, ReplyForwarded
 from knockouts.evidence import AuditAnyLog, DenialsUnrecorded, RecordsRaw
 from knockouts.identity import RevocationIgnored, StreamUnchecked, SuspensionIgnored, TenantHeader, TokenUnverified
@@ -35,4 +36,5 @@ CAUGHT_BY: tuple[tuple[type[Knocked], str], ...] = (
     (TokenUnverified, "ID-3"),
     (AuditAnyLog, "AU-2"),
     (DenialsUnrecorded, "AU-5"),
+    (DecisionsOfAnybody, "AZ-1"),
 )

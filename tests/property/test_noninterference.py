@@ -140,7 +140,16 @@ class Script:
         self.made: dict[str, Any] = {}
 
     def steps(self) -> Iterator[Step]:
-        for part in (self.models, self.memory, self.tools, self.subjects, self.keys, self.policy, self.others):
+        for part in (
+            self.models,
+            self.memory,
+            self.tools,
+            self.subjects,
+            self.keys,
+            self.policy,
+            self.decisions,
+            self.others,
+        ):
             yield from part()
 
     def rest(self, method: str, path: str, body: Any = None, *, key: str = "", keep: str = "") -> Step:
@@ -249,6 +258,17 @@ class Script:
             self.rest("POST", "/v1/policy/rollback", {"revision": "9-000000000000"}),
             self.rest("GET", "/v1/policy"),
         )
+
+    def decisions(self) -> Iterator[Step]:
+        worker, use = {"type": "agent", "id": "worker"}, {"name": "use"}
+        for subject in (worker, {"type": "agent", "id": self.foreign.agent}, {"type": "agent", "id": "b-agent"}):
+            for model in ("probe-model", "b-model", self.foreign.model):
+                asked = {"subject": subject, "action": use, "resource": {"type": "model", "id": model}}
+                yield self.rest("POST", "/access/v1/evaluation", asked)
+                yield self.rest("POST", "/access/v1/search/action", asked)
+        for wanted in ("subject", "resource"):
+            asked = {"subject": worker, "action": use, "resource": {"type": "model", "id": "probe-model"}}
+            yield self.rest("POST", f"/access/v1/search/{wanted}", asked)
 
     def others(self) -> Iterator[Step]:
         tools = [{"name": "echo", "description": "Return the text.", "input_schema": {"type": "object"}}]

@@ -81,14 +81,18 @@ class DecisionProvider:
     async def perform(self, permit: Permit, payload: bytes, road: Road) -> Effect:
         """Answer the question. Raises: NotFound when the tenant has gone meanwhile."""
         claims = permit.redeem(permit.claims.action.type, payload, self._clock())
-        facts = self._directory.tenant(claims.tenant)
-        if facts is None:
-            raise NotFound("there is no such thing here")
+        facts = self._facts(claims)
         if isinstance(permit.note, Evaluations):
             return await self._evaluate(permit.note, claims, facts)
         if isinstance(permit.note, Search):
             return await self._search(permit.note, claims, facts)
         raise Bug("a permit of another provider", private=claims.id)
+
+    def _facts(self, claims: PermitClaims) -> TenantFacts:
+        facts = self._directory.tenant(claims.tenant)
+        if facts is None:
+            raise NotFound("there is no such thing here")
+        return facts
 
     async def _evaluate(self, asked: Evaluations, claims: PermitClaims, facts: TenantFacts) -> Effect:
         evaluator, turns = self._ready(), _Turns(self._cpu)

@@ -95,6 +95,11 @@ class IdentityProvider:
         """Answer 503 on these paths; on none without."""
         self._put("down", {"paths": list(paths)})
 
+    @property
+    def clients(self):
+        """The clients that it knows."""
+        return self._world.get("clients", [])
+
     def _put(self, name, body):
         httpx.put(f"{self.url}/test/{name}", json=body, timeout=20).raise_for_status()
 

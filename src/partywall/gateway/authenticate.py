@@ -66,12 +66,13 @@ class Authenticator:
         Raises: Unauthenticated, always with the same text; Unavailable when the facts are older than the limit.
         Invariant: no answer outlives the credential, or the directory's knowledge that it was revoked.
         """
-        principal = self._known(raw_credential)
+        principal = self.holder(raw_credential)
         if principal.resource is not None and principal.resource != resource:
             raise _refusal("resource")
         return principal
 
-    def _known(self, raw_credential: str | None) -> Principal:
+    def holder(self, raw_credential: str | None) -> Principal:
+        """Return whose credential it is, whatever it was made for: to end it, and nothing else. Raises: as above."""
         directory = self._directory
         if directory.age_s() > self._limit_age_s:
             raise Unavailable("the control database is out of reach", code="facts-stale", retry_after_s=1.0)

@@ -51,7 +51,7 @@ class Document(msgspec.Struct, frozen=True):
     redirect_uris: list[str]
     client_name: str = ""
     token_endpoint_auth_method: Literal["none"] = "none"  # noqa: S105  # a method's name
-    response_types: list[str] = ["code"]
+    response_types: list[str] = msgspec.field(default_factory=lambda: ["code"])
 
 
 class Clients:

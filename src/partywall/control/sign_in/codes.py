@@ -28,6 +28,8 @@ _INSERT: Final = """
     insert into control.authorization_code (code_sha256, attempt, tenant, subject, client, redirect_uri, challenge,
         scopes, resource, ancestors, expires_at_s)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict do nothing returning true"""
+_LOCK: Final = "select from control.access_token where id = $1 or ancestors @> array[$1] order by id for update"
+_BOUND: Final = "select true from control.identity_binding where id = any($1::text[]) for share"
 _REVOKE: Final = """
     insert into control.revocation (credential, revoked_at_s, forget_at_s, revision)
     select id, $2, expires_at_s + $3, $4 from control.access_token where id = $1 or ancestors @> array[$1]
@@ -88,6 +90,8 @@ async def redeem_code(
         await _revoke(connection, row["credential"], now_s)
         return _refusal()
     fits = _fits(row, step, resource) and now_s < row["expires_at_s"]
+    # Asked last, and held: a binding that goes now waits, and then ends what is given here.
+    fits = fits and await connection.fetchval(_BOUND, row["ancestors"]) is not None
     credential = new_id("tok") if fits else None
     await connection.execute(
         "update control.authorization_code set used_at_s = $2, credential = $3 where code_sha256 = $1",
@@ -133,7 +137,9 @@ def _fits(row: asyncpg.Record, step: Redeem, resource: str | None) -> bool:
 async def _revoke(connection: asyncpg.Connection, credential: str | None, now_s: float) -> None:
     """End what the first use of a code gave: one of its two users was not the client."""
     if credential is not None:
-        await connection.execute(_REVOKE, credential, now_s, SKEW_S, await next_revision(connection))
+        revision = await next_revision(connection)
+        await connection.execute(_LOCK, credential)  # whoever issues a token holds its parents
+        await connection.execute(_REVOKE, credential, now_s, SKEW_S, revision)
 
 
 def _refusal() -> Reply:

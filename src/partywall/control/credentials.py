@@ -12,19 +12,23 @@ from collections.abc import Sequence
 from typing import Final
 
 from partywall.control.narrowing import narrow_scopes
+from partywall.control.paging import paged, position_of
 from partywall.control.subjects import lock_active_subject
 from partywall.control.work import Reply, Work, new_id, not_found, require_room
 from partywall.decision.action import ActionType
 from partywall.decision.facts import State
 from partywall.decision.principal import Kind
 from partywall.errors import Conflict, Malformed
-from partywall.wire.operations import KeyCreate, KeyList, OperatorKeyCreate
+from partywall.wire.operations import KeyCreate, KeyDelete, KeyList, KeyShow, OperatorKeyCreate
 
 KEYS_LIMIT: Final = 5_000
 SECRET_BYTES: Final = 32
 _COUNT: Final = """
     select count(*) from control.api_key
     where tenant is not distinct from $1 and revoked_at_s is null and expires_at_s > extract(epoch from now())"""
+_KEYS: Final = """
+    select id, subject, scopes, on_behalf_of, created_at_s, expires_at_s, revoked_at_s is not null as revoked
+    from control.api_key where tenant is not distinct from $1"""
 _INSERT: Final = """
     insert into control.api_key
         (id, tenant, subject, secret_sha256, scopes, on_behalf_of, created_at_s, expires_at_s, revision)
@@ -52,14 +56,27 @@ async def create_key(work: Work, operation: KeyCreate) -> Reply:
     )
 
 
-async def list_keys(work: Work, _operation: KeyList) -> Reply:
-    """Return the keys of the caller's tenant (an operator: of the operators), oldest first, without secrets."""
+async def list_keys(work: Work, operation: KeyList) -> Reply:
+    """Return a page of the keys of the caller's tenant (an operator: of the operators), oldest first, no secrets."""
+    after = position_of(work, operation) or (None, None)
     rows = await work.connection.fetch(
-        """select id, subject, scopes, on_behalf_of, created_at_s, expires_at_s, revoked_at_s is not null as revoked
-           from control.api_key where tenant is not distinct from $1 order by created_at_s, id""",
+        _KEYS
+        + """ and ($2::double precision is null or (created_at_s, id) > ($2, $3::text))
+              order by created_at_s, id limit $4""",
         work.scope,
+        *after,
+        operation.limit + 1,
     )
-    return {"keys": [dict(row) for row in rows]}
+    page, following = paged(work, operation, rows, lambda row: (row["created_at_s"], row["id"]))
+    return {"keys": [dict(row) for row in page], "next_cursor": following}
+
+
+async def show_key(work: Work, operation: KeyShow | KeyDelete) -> Reply:
+    """Return a key of the caller's tenant (an operator: of the operators) without its secret. Raises: NotFound."""
+    row = await work.connection.fetchrow(_KEYS + " and id = $2", work.scope, operation.key)
+    if row is None:
+        raise not_found("key")
+    return dict(row)
 
 
 async def create_operator_key(work: Work, operation: OperatorKeyCreate) -> Reply:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from partywall.control.work import Work, not_found
+from partywall.control.work import Work, not_found, require_room
 from partywall.decision.action import ActionType
 from partywall.errors import Malformed
 from partywall.wire.operations import GrantSpec
@@ -18,6 +18,8 @@ GRANTABLE: Final[dict[ActionType, str]] = {
     ActionType.EMBED: "model",
     ActionType.TOOL_CALL: "tool",
     ActionType.MEMORY: "memory",
+    ActionType.INGEST: "collection",
+    ActionType.RETRIEVAL_SEARCH: "collection",
     ActionType.DECISION_EVALUATE: "decision",
     ActionType.DECISION_SEARCH: "decision",
 }
@@ -41,6 +43,48 @@ async def replace_grants(work: Work, subject: str, specs: Sequence[GrantSpec]) -
         """insert into control.subject_grant (tenant, subject, action, resource, expires_at_s)
            values ($1, $2, $3, $4, $5)""",
         [(work.tenant, subject, action, resource, end_s) for (action, resource), end_s in rows.items()],
+    )
+
+
+async def insert_grant(work: Work, subject: str, spec: GrantSpec) -> None:
+    """Add one grant, or set the end of the one that it has. Raises: Malformed, LimitExceeded, NotFound."""
+    resource = await _resolve(work, subject, spec)
+    count = "select count(*) from control.subject_grant where subject = $1"
+    await require_room(work, count, subject, GRANTS_LIMIT, "grants a subject")
+    await work.connection.execute(
+        """insert into control.subject_grant (tenant, subject, action, resource, expires_at_s)
+           values ($1, $2, $3, $4, $5)
+           on conflict (subject, action, resource) do update set expires_at_s = excluded.expires_at_s""",
+        work.tenant,
+        subject,
+        spec.action,
+        resource,
+        spec.expires_at_s,
+    )
+
+
+async def delete_grant(work: Work, subject: str, spec: GrantSpec) -> None:
+    """Take one grant, by the ids or slugs of what it names. Raises: Malformed; NotFound when there is none."""
+    resource = await _resolve(work, subject, spec)
+    taken = await work.connection.fetchval(
+        """delete from control.subject_grant where tenant = $1 and subject = $2 and action = $3 and resource = $4
+           returning true""",
+        work.tenant,
+        subject,
+        spec.action,
+        resource,
+    )
+    if not taken:
+        raise not_found("grant")
+
+
+async def end_grants(work: Work, tenant: str, resource: str) -> None:
+    """Take every grant of a tenant on a resource that ends, or below it. resource: `model/<id>` or `tool/<id>`."""
+    await work.connection.execute(
+        """delete from control.subject_grant
+           where tenant = $1 and (resource = $2 or starts_with(resource, $2 || '/'))""",
+        tenant,
+        resource,
     )
 
 
@@ -92,6 +136,11 @@ async def _decision(_work: Work, _subject: str, name: str) -> str:
     return name
 
 
+async def _collection(work: Work, _subject: str, name: str) -> str:
+    query = "select id from control.collection where tenant = $1 and $2 in (id, slug)"
+    return await _by_slug_or_id(work, query, name, "collection")
+
+
 async def _by_slug_or_id(work: Work, query: str, name: str, noun: str, *more: str) -> str:
     found = await work.connection.fetchval(query, work.tenant, name, *more)
     if found is None:
@@ -104,4 +153,5 @@ _RESOLVERS: Final[dict[str, Callable[[Work, str, str], Awaitable[str]]]] = {
     "tool": _tool,
     "memory": _memory,
     "decision": _decision,
+    "collection": _collection,
 }

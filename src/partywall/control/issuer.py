@@ -20,11 +20,15 @@ import msgspec
 
 from partywall import signing
 from partywall.control.bootstrap import FILE, bootstrap
-from partywall.control.caller import require_caller
 from partywall.control.database import Database, next_revision
 from partywall.control.enrolment import enrol
+from partywall.control.federation.part import Federation, admit
 from partywall.control.keyring import Keyring
-from partywall.control.operations import Mode, check_fit, decode_operation, prevalidate
+from partywall.control.leaf_upkeep import tend_leaves
+from partywall.control.once import Done, perform
+from partywall.control.operations import check_fit, decode_operation, prevalidate
+from partywall.control.rule import Mode
+from partywall.control.sign_in.part import SignInPart
 from partywall.control.upkeep import prepare, read_dsn, tend, until_prepared
 from partywall.control.work import Reply, Work
 from partywall.decision.action import PLATFORM
@@ -35,7 +39,18 @@ from partywall.ipc import Server, callers, one_by_one
 from partywall.settings import Home, Settings
 from partywall.telemetry.log import Log
 from partywall.version import __version__
-from partywall.wire.control import Bootstrap, Enrol, Enrolled, IssuerRequest, Perform, Performed
+from partywall.wire.control import (
+    Bootstrap,
+    Enrol,
+    Enrolled,
+    Identified,
+    Identify,
+    IssuerRequest,
+    Perform,
+    Performed,
+    SignInStep,
+    Unidentified,
+)
 from partywall.wire.ids import TenantId
 from partywall.wire.permit import SignedPermit
 
@@ -67,6 +82,8 @@ class Issuer:
         self._clock = clock
         public_key = keyring.permit_key.public_key().public_bytes_raw()
         self._permits = signing.PermitVerifier(public_key, f"issuer/{self.boot}")
+        self.federation = Federation(home, settings, control, clock=clock)
+        self.sign_in = SignInPart(home, settings, control, self.federation, clock=clock)
 
     async def answer(self, peer_uid: int, body: bytes) -> bytes:
         """Return the encoded reply to one message. Raises: the errors that each message's function names."""
@@ -85,23 +102,31 @@ class Issuer:
             duration_ms = round((time.monotonic() - started_at_s) * 1000, 3)
             self._log.info("issuer.answered", action=type(request).__name__, duration_ms=duration_ms, uid=peer_uid)
 
-    async def _dispatch(self, request: Enrol | Perform | Bootstrap) -> Enrolled | Performed:
+    async def _dispatch(
+        self, request: Enrol | Perform | Bootstrap | Identify | SignInStep
+    ) -> Enrolled | Performed | Identified | Unidentified:
         if isinstance(request, Enrol):
             return await enrol(request, self._keyring.permit_key, self._data, boot=self.boot, now_s=self._clock())
         if isinstance(request, Perform):
-            return Performed(canonical_json(await self._perform(request)))
+            done = await self._perform(request)
+            return Performed(done.body, replayed=done.replayed)
+        if isinstance(request, Identify):
+            return await self.federation.identify(request)
+        if isinstance(request, SignInStep):
+            permit = self._permits.verify(request.permit, hashlib.sha256(request.payload).digest(), self._clock())
+            return Performed(canonical_json(await self.sign_in.take(permit, request.payload)))
         return Performed(canonical_json(await self._bootstrap(request)))
 
-    async def _perform(self, request: Perform) -> Reply:
+    async def _perform(self, request: Perform) -> Done:
         digest = hashlib.sha256(request.payload).digest()
         permit = self._permits.verify(request.permit, digest, self._clock())
         operation = decode_operation(request.payload)
         rule = check_fit(permit, operation, self._settings.region)
-        await prevalidate(operation)
-        async with self._work(rule.mode, permit) as work:
-            reply = await rule.run(work, operation)
+        checked = await prevalidate(operation) or await self.federation.check(operation, permit)
+        async with self._work(rule.mode, permit, checked) as work:
+            done = await perform(work, operation, request.payload, rule.run, rule.current, secret=rule.secret)
         self._log.info("issuer.performed", action=permit.action, act=permit.act, tenant=permit.tenant)
-        return reply
+        return done
 
     async def _bootstrap(self, request: Bootstrap) -> Reply:
         async with self._work(Mode.CHANGES) as work:
@@ -111,16 +136,19 @@ class Issuer:
         return reply
 
     @contextlib.asynccontextmanager
-    async def _work(self, mode: Mode, permit: SignedPermit | None = None) -> AsyncIterator[Work]:
+    async def _work(
+        self, mode: Mode, permit: SignedPermit | None = None, checked: object = None
+    ) -> AsyncIterator[Work]:
         """One transaction, with the caller looked up inside it. permit: None for the bootstrap token."""
         now_s = self._clock()
         async with self._control.transaction() as connection:
             revision = await next_revision(connection) if mode is Mode.CHANGES else 0
             credential = None
             if permit is not None:
-                credential = await require_caller(connection, permit, now_s, lock=mode is Mode.ISSUES)
+                credential = await admit(connection, permit, now_s, lock=mode is Mode.ISSUES, checked=checked)
             yield Work(
                 connection=connection,
+                data=self._data,
                 revision=revision,
                 now_s=now_s,
                 region=self._settings.region,
@@ -130,6 +158,8 @@ class Issuer:
                 kind=Kind.PLATFORM_OPERATOR if permit is None else Kind(permit.principal_kind),
                 principal="bootstrap" if permit is None else permit.principal,
                 credential=credential,
+                checked=checked,
+                trust_domain=self._settings.federation.trust_domain,
             )
 
 
@@ -146,10 +176,24 @@ async def serve(home: Home, settings: Settings, log: Log, stop: asyncio.Event) -
         attempt = functools.partial(prepare, home, settings, control, keyring, time.time)
         if await until_prepared(attempt, log, stop):
             issuer = Issuer(home, settings, log, control=control, data=data, keyring=keyring)
-            await _answer_until(issuer, tend(home, control, keyring, time.time, log), home, log, stop)
+            upkeep = _upkeep(
+                tend(home, control, keyring, time.time, log),
+                tend_leaves(
+                    read_dsn(home, "data"),
+                    control,
+                    data,
+                    log,
+                    exact_limit_chunks=settings.collections.exact_limit_chunks,
+                ),
+            )
+            await _answer_until(issuer, upkeep, home, log, stop)
     finally:
         await control.close()
         await data.close()
+
+
+async def _upkeep(*jobs: Coroutine[Any, Any, None]) -> None:
+    await asyncio.gather(*jobs)
 
 
 async def _answer_until(

@@ -15,7 +15,9 @@ from typing import Final
 
 import asyncpg
 import msgspec
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from partywall.control.database import Database, next_revision
 from partywall.errors import Unavailable
@@ -49,6 +51,7 @@ class Keyring:
         self._overlap_s = overlap_s
         self._held: list[SigningKey] = []
         self.permit_key = _permit_key(folder / "permit.key")
+        self.cursor_key = _derived(self.permit_key, b"partywall cursor v1")
 
     def signing_key(self, now_s: float) -> SigningKey:
         """Return the key whose turn it is. Raises: Unavailable while no published key may sign yet."""
@@ -153,6 +156,11 @@ def _permit_key(path: Path) -> Ed25519PrivateKey:
     if not path.exists():
         write_secret(path, Ed25519PrivateKey.generate().private_bytes_raw())
     return Ed25519PrivateKey.from_private_bytes(path.read_bytes())
+
+
+def _derived(key: Ed25519PrivateKey, purpose: bytes) -> bytes:
+    """Return 32 bytes that are as secret as the key, for one purpose, and the same after a restart."""
+    return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=purpose).derive(key.private_bytes_raw())
 
 
 def write_secret(path: Path, content: bytes) -> None:

@@ -7,14 +7,16 @@ gateway parses hostile bytes and is not believed beyond its permit. Source: `wir
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from partywall.control import credentials, models, policies, revocation, servers, subjects, tenants, tokens
-from partywall.control.work import Reply, Work
+from partywall.control.break_glass import BREAK_GLASS
+from partywall.control.collections import COLLECTIONS
+from partywall.control.federation.rules import FEDERATION
+from partywall.control.resources import RESOURCES
+from partywall.control.rule import ADMIN, ANYONE, EITHER, OPERATOR, Mode, Rule
 from partywall.decision.action import PLATFORM, ActionType
 from partywall.decision.principal import Kind
 from partywall.errors import Malformed, Unauthenticated
@@ -23,125 +25,135 @@ from partywall.wire.ids import is_id
 from partywall.wire.permit import SignedPermit
 from partywall.wire.strict_json import parse_json
 
-
-class Mode(StrEnum):
-    """What an operation does to what workers know."""
-
-    CHANGES = "changes"  # takes the revision: one at a time
-    ISSUES = "issues"  # writes what workers do not read
-    READS = "reads"
-
-
-class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """The permit must be for `action` on `<kind>/<the operation's field target, or *>` of the principal's own realm."""
-
-    action: ActionType
-    kind: str
-    run: Callable[[Work, Any], Awaitable[Reply]]
-    principals: frozenset[Kind]
-    target: str | None = None
-    mode: Mode = Mode.CHANGES
-
-
-_OPERATOR: Final = frozenset({Kind.PLATFORM_OPERATOR})
-_ADMIN: Final = frozenset({Kind.TENANT_ADMIN})
-_EITHER: Final = _OPERATOR | _ADMIN
-_ANYONE: Final = frozenset({Kind.TENANT_ADMIN, Kind.USER, Kind.AGENT})
+__all__ = ["RULES", "Mode", "Rule", "check_fit", "decode_operation", "prevalidate"]
 
 RULES: Final[dict[type[ops.Operation], Rule]] = {
+    **RESOURCES,
+    **FEDERATION,
+    **COLLECTIONS,
+    **BREAK_GLASS,
     ops.TenantCreate: Rule(
-        action=ActionType.OPERATOR_TENANT, kind="tenant", run=tenants.create_tenant, principals=_OPERATOR
+        action=ActionType.OPERATOR_TENANT, kind="tenant", run=tenants.create_tenant, principals=OPERATOR
     ),
     ops.TenantList: Rule(
         action=ActionType.OPERATOR_READ,
         kind="tenant",
         run=tenants.list_tenants,
-        principals=_OPERATOR,
+        principals=OPERATOR,
         mode=Mode.READS,
     ),
     ops.TenantState: Rule(
         action=ActionType.OPERATOR_TENANT,
         kind="tenant",
         run=tenants.set_tenant_state,
-        principals=_OPERATOR,
+        principals=OPERATOR,
         target="tenant",
+        current=tenants.show_tenant,
     ),
     ops.AdminCreate: Rule(
         action=ActionType.OPERATOR_TENANT,
         kind="tenant",
         run=tenants.create_admin,
-        principals=_OPERATOR,
+        principals=OPERATOR,
         target="tenant",
+        secret=True,
     ),
     ops.ModelCreate: Rule(
         action=ActionType.OPERATOR_MODEL,
         kind="tenant",
         run=models.create_model,
-        principals=_OPERATOR,
+        principals=OPERATOR,
         target="tenant",
     ),
     ops.OperatorKeyCreate: Rule(
-        action=ActionType.OPERATOR_KEY, kind="key", run=credentials.create_operator_key, principals=_OPERATOR
+        action=ActionType.OPERATOR_KEY,
+        kind="key",
+        run=credentials.create_operator_key,
+        principals=OPERATOR,
+        secret=True,
     ),
     ops.SubjectCreate: Rule(
-        action=ActionType.OPERATOR_AGENT, kind="subject", run=subjects.create_subject, principals=_ADMIN
+        action=ActionType.OPERATOR_AGENT, kind="subject", run=subjects.create_subject, principals=ADMIN
     ),
     ops.SubjectList: Rule(
         action=ActionType.OPERATOR_READ,
         kind="subject",
         run=subjects.list_subjects,
-        principals=_ADMIN,
+        principals=ADMIN,
         mode=Mode.READS,
     ),
     ops.SubjectState: Rule(
         action=ActionType.OPERATOR_AGENT,
         kind="subject",
         run=subjects.set_subject_state,
-        principals=_ADMIN,
+        principals=ADMIN,
         target="subject",
+        current=subjects.show_subject,
     ),
     ops.GrantsSet: Rule(
-        action=ActionType.GRANT, kind="subject", run=subjects.set_grants, principals=_ADMIN, target="subject"
+        action=ActionType.GRANT,
+        kind="subject",
+        run=subjects.set_grants,
+        principals=ADMIN,
+        target="subject",
+        current=subjects.grants_object,
     ),
     ops.KeyCreate: Rule(
         action=ActionType.OPERATOR_KEY,
         kind="subject",
         run=credentials.create_key,
-        principals=_ADMIN,
+        principals=ADMIN,
         target="subject",
+        secret=True,
     ),
     ops.KeyList: Rule(
-        action=ActionType.OPERATOR_READ, kind="key", run=credentials.list_keys, principals=_EITHER, mode=Mode.READS
+        action=ActionType.OPERATOR_READ, kind="key", run=credentials.list_keys, principals=EITHER, mode=Mode.READS
     ),
     ops.TokenCreate: Rule(
         action=ActionType.OPERATOR_TOKEN,
         kind="subject",
         run=tokens.create_token,
-        principals=_ANYONE,
+        principals=ANYONE,
         target="subject",
         mode=Mode.ISSUES,
+        secret=True,
+    ),
+    ops.TokenEnd: Rule(
+        action=ActionType.OPERATOR_TOKEN,
+        kind="subject",
+        run=revocation.end_own_token,
+        principals=ANYONE,
+        target="subject",
     ),
     ops.Revoke: Rule(
         action=ActionType.OPERATOR_REVOKE,
         kind="credential",
         run=revocation.revoke,
-        principals=_EITHER,
+        principals=EITHER,
         target="credential",
     ),
     ops.PolicyActivate: Rule(
-        action=ActionType.OPERATOR_POLICY, kind="policy", run=policies.activate_policy, principals=_ADMIN
+        action=ActionType.OPERATOR_POLICY,
+        kind="policy",
+        run=policies.activate_policy,
+        principals=ADMIN,
+        current=policies.show_policy,
     ),
     ops.PolicyShow: Rule(
-        action=ActionType.OPERATOR_READ, kind="policy", run=policies.show_policy, principals=_ADMIN, mode=Mode.READS
+        action=ActionType.OPERATOR_READ, kind="policy", run=policies.show_policy, principals=ADMIN, mode=Mode.READS
     ),
     ops.PolicyRollback: Rule(
-        action=ActionType.OPERATOR_POLICY, kind="policy", run=policies.roll_back_policy, principals=_ADMIN
+        action=ActionType.OPERATOR_POLICY,
+        kind="policy",
+        run=policies.roll_back_policy,
+        principals=ADMIN,
+        current=policies.show_policy,
     ),
     ops.ServerRegister: Rule(
-        action=ActionType.OPERATOR_SERVER, kind="server", run=servers.register_server, principals=_ADMIN
+        action=ActionType.OPERATOR_SERVER, kind="server", run=servers.register_server, principals=ADMIN
     ),
     ops.ServerList: Rule(
-        action=ActionType.OPERATOR_READ, kind="server", run=servers.list_servers, principals=_ADMIN, mode=Mode.READS
+        action=ActionType.OPERATOR_READ, kind="server", run=servers.list_servers, principals=ADMIN, mode=Mode.READS
     ),
 }
 
@@ -176,9 +188,12 @@ def check_fit(permit: SignedPermit, operation: ops.Operation, region: str) -> Ru
     return rule
 
 
-async def prevalidate(operation: ops.Operation) -> None:
-    """Check what is slow to check before any transaction begins. Raises: Malformed."""
+async def prevalidate(operation: ops.Operation) -> object:
+    """Check what is slow to check before any transaction begins, and return what was found. Raises: Malformed."""
+    if isinstance(operation, ops.DraftCreate | ops.DraftReplace):
+        return await policies.find_findings(operation.module)
     if isinstance(operation, ops.PolicyActivate):
         await policies.validate_policy(operation.module)
     elif isinstance(operation, ops.ServerRegister):
         await asyncio.to_thread(servers.check_schemas, operation.tools)
+    return None

@@ -10,11 +10,13 @@ from typing import Final
 
 from partywall.control.keyring import SKEW_S
 from partywall.control.work import Reply, Work, not_found
-from partywall.wire.operations import Revoke
+from partywall.errors import Conflict
+from partywall.wire.operations import KeyDelete, Revoke, SubjectDelete, TokenEnd
 
 _REVOKE: Final = """
     insert into control.revocation (credential, revoked_at_s, forget_at_s, revision) values ($1, $2, $3, $4)
     on conflict (credential) do nothing"""
+_DESCENDANTS: Final = "select from control.access_token where ancestors @> array[$1] order by id for update"
 _REVOKE_TOKENS: Final = """
     insert into control.revocation (credential, revoked_at_s, forget_at_s, revision)
     select id, $2, expires_at_s + $3, $4 from control.access_token where {} on conflict (credential) do nothing"""
@@ -26,6 +28,29 @@ async def revoke(work: Work, operation: Revoke) -> Reply:
     if end is None or not await end(work, operation.credential):
         raise not_found("credential")
     return {"revoked": operation.credential}
+
+
+async def delete_key(work: Work, operation: KeyDelete) -> Reply:
+    """End a key of the caller's tenant (an operator: of the operators). Raises: NotFound."""
+    if not await _key(work, operation.key):
+        raise not_found("key")
+    return {"revoked": operation.key}
+
+
+async def delete_subject(work: Work, operation: SubjectDelete) -> Reply:
+    """End a subject of the caller's tenant. Raises: NotFound."""
+    if not await _subject(work, operation.subject):
+        raise not_found("subject")
+    return {"revoked": operation.subject}
+
+
+async def end_own_token(work: Work, operation: TokenEnd) -> Reply:
+    """End the access token that a member came with. Raises: NotFound for another's; Conflict for an API key."""
+    if work.credential is None or operation.subject != work.principal:
+        raise not_found("subject")
+    if not await _token(work, work.credential.id):
+        raise Conflict("an API key is revoked by a tenant administrator", code="not-a-token")
+    return {"revoked": work.credential.id}
 
 
 async def _key(work: Work, key: str) -> bool:
@@ -53,12 +78,21 @@ async def _token(work: Work, token: str) -> bool:
     return True
 
 
+async def revoke_issue(work: Work, ancestor: str) -> None:
+    """End every live token that descends from ancestor: a key, a token, an identity provider or a binding to one.
+
+    Whoever issues a token holds its parents: waiting for them here lets none slip past.
+    """
+    await work.connection.execute(_DESCENDANTS, ancestor)
+    await work.connection.execute(
+        _REVOKE_TOKENS.format("ancestors @> array[$1]"), ancestor, work.now_s, SKEW_S, work.revision
+    )
+
+
 async def _revoke_with_issue(work: Work, credential: str, expires_at_s: float) -> None:
     """End a key or token, whose row is locked, and every token that descends from it."""
     await work.connection.execute(_REVOKE, credential, work.now_s, expires_at_s + SKEW_S, work.revision)
-    await work.connection.execute(
-        _REVOKE_TOKENS.format("ancestors @> array[$1]"), credential, work.now_s, SKEW_S, work.revision
-    )
+    await revoke_issue(work, credential)
 
 
 async def _session(work: Work, session: str) -> bool:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import asyncpg
 import msgspec
 
+from partywall.control.grants import end_grants
 from partywall.control.models import RESOURCE_COUNT
-from partywall.control.work import RESOURCES_LIMIT, Reply, Work, new_id, require_room
+from partywall.control.paging import paged, position_of
+from partywall.control.work import RESOURCES_LIMIT, Reply, Work, new_id, not_found, require_room
 from partywall.decision.manifest import canonical_json, manifest_digest, tool_digest
 from partywall.errors import Malformed
 from partywall.providers.tools.schema import compile_schema
-from partywall.wire.operations import ServerList, ServerRegister, ToolSpec
+from partywall.wire.operations import ServerDelete, ServerList, ServerRegister, ServerShow, ToolSpec
 from partywall.wire.strict_json import check_bounds
 
 TOOLS_LIMIT: Final = 256
@@ -128,16 +131,67 @@ async def _upsert(work: Work, operation: ServerRegister, manifest: str) -> str:
     return server
 
 
-async def list_servers(work: Work, _operation: ServerList) -> Reply:
-    """Return the tenant's servers with the names of their approved tools, by slug."""
+async def list_servers(work: Work, operation: ServerList) -> Reply:
+    """Return a page of the tenant's servers with the names of their approved tools, by slug."""
+    after = position_of(work, operation)
     rows = await work.connection.fetch(
         """select s.id, s.slug, s.manifest,
                   coalesce(array_agg(t.name order by t.name) filter (where t.name is not null), '{}') as tools
            from control.server s left join control.tool t on t.server = s.id
-           where s.tenant = $1 group by s.id order by s.slug""",
+           where s.tenant = $1 and ($2::text is null or s.slug > $2) group by s.id order by s.slug limit $3""",
         work.tenant,
+        after and after[0],
+        operation.limit + 1,
     )
-    return {"servers": [_object(row["id"], row["slug"], row["manifest"], row["tools"]) for row in rows]}
+    page, following = paged(work, operation, rows, lambda row: (row["slug"],))
+    servers = [_object(row["id"], row["slug"], row["manifest"], row["tools"]) for row in page]
+    return {"servers": servers, "next_cursor": following}
+
+
+async def show_server(work: Work, operation: ServerShow | ServerDelete) -> Reply:
+    """Return a server with what was approved of each tool. Raises: NotFound."""
+    row = await work.connection.fetchrow(
+        """select id, slug, url, manifest, classification, approved_at_s from control.server
+           where tenant = $1 and id = $2""",
+        work.tenant,
+        operation.server,
+    )
+    if row is None:
+        raise not_found("server")
+    tools = await work.connection.fetch(
+        """select name, description, schema, output_schema, annotations, digest from control.tool
+           where tenant = $1 and server = $2 order by name""",
+        work.tenant,
+        operation.server,
+    )
+    approved = [_approved(tool) for tool in tools]
+    return dict(row) | {"tools": [tool["name"] for tool in tools], "approved": approved}
+
+
+async def delete_server(work: Work, operation: ServerDelete) -> Reply:
+    """Delete a server with its tools and every grant on them. Raises: NotFound."""
+    await show_server(work, operation)
+    await end_grants(work, work.tenant, f"tool/{operation.server}")
+    for statement in (
+        "delete from control.tool where tenant = $1 and server = $2",
+        "delete from control.server where tenant = $1 and id = $2",
+    ):
+        await work.connection.execute(statement, work.tenant, operation.server)
+    await work.touch(work.tenant)
+    return {"deleted": operation.server}
+
+
+def _approved(row: asyncpg.Record) -> Reply:
+    tool = {
+        "name": row["name"],
+        "description": row["description"],
+        "input_schema": msgspec.json.decode(row["schema"]),
+        "annotations": msgspec.json.decode(row["annotations"]),
+        "digest": row["digest"],
+    }
+    if row["output_schema"] is not None:
+        tool["output_schema"] = msgspec.json.decode(row["output_schema"])
+    return tool
 
 
 def _object(server: str, slug: str, manifest: str, tools: list[str]) -> dict[str, Any]:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from partywall.control.credentials import issue_key
+from partywall.control.paging import paged, position_of
 from partywall.control.subjects import insert_subject, subject_object
 from partywall.control.work import Reply, Work, new_id, not_found
 from partywall.decision.labels import Classification
 from partywall.decision.principal import Kind
-from partywall.wire.operations import AdminCreate, TenantCreate, TenantList, TenantState
+from partywall.wire.operations import (
+    AdminCreate,
+    OrganisationCreate,
+    OrganisationList,
+    OrganisationShow,
+    TenantCreate,
+    TenantList,
+    TenantShow,
+    TenantState,
+)
 
 _TENANTS = """
     select t.id, t.slug, o.slug as organisation, t.region, t.state, t.tier
@@ -38,10 +48,64 @@ async def create_tenant(work: Work, operation: TenantCreate) -> Reply:
     return await tenant_object(work, tenant)
 
 
-async def list_tenants(work: Work, _operation: TenantList) -> Reply:
-    """Return all tenants of this region, by slug."""
-    rows = await work.connection.fetch(_TENANTS + " order by t.slug", work.region)
-    return {"tenants": [dict(row) for row in rows]}
+async def list_tenants(work: Work, operation: TenantList) -> Reply:
+    """Return a page of the tenants of this region, by slug; of one organisation, when it is named. Raises: NotFound."""
+    if operation.organisation is not None:
+        await organisation_object(work, operation.organisation)
+    after = position_of(work, operation)
+    rows = await work.connection.fetch(
+        _TENANTS
+        + """ and ($2::text is null or o.id = $2) and ($3::text is null or t.slug > $3)
+              order by t.slug limit $4""",
+        work.region,
+        operation.organisation,
+        after and after[0],
+        operation.limit + 1,
+    )
+    page, following = paged(work, operation, rows, lambda row: (row["slug"],))
+    return {"tenants": [dict(row) for row in page], "next_cursor": following}
+
+
+async def show_tenant(work: Work, operation: TenantShow) -> Reply:
+    """Return a tenant. Raises: NotFound."""
+    return await tenant_object(work, operation.tenant)
+
+
+async def create_organisation(work: Work, operation: OrganisationCreate) -> Reply:
+    """Return the new organisation. Raises: Conflict."""
+    organisation = new_id("org")
+    await work.connection.execute(
+        "insert into control.organisation (id, slug, created_at_s) values ($1, $2, $3)",
+        organisation,
+        operation.slug,
+        work.now_s,
+    )
+    return await organisation_object(work, organisation)
+
+
+async def list_organisations(work: Work, operation: OrganisationList) -> Reply:
+    """Return a page of the organisations, by slug."""
+    after = position_of(work, operation)
+    rows = await work.connection.fetch(
+        "select id, slug from control.organisation where ($1::text is null or slug > $1) order by slug limit $2",
+        after and after[0],
+        operation.limit + 1,
+    )
+    page, following = paged(work, operation, rows, lambda row: (row["slug"],))
+    return {"organisations": [dict(row) for row in page], "next_cursor": following}
+
+
+async def show_organisation(work: Work, operation: OrganisationShow) -> Reply:
+    """Return an organisation. Raises: NotFound."""
+    return await organisation_object(work, operation.organisation)
+
+
+async def organisation_object(work: Work, organisation: str) -> Reply:
+    """Return an organisation as replies show it. Raises: NotFound."""
+    row = await work.connection.fetchrow("select id, slug from control.organisation where id = $1", organisation)
+    if row is None:
+        raise not_found("organisation")
+    return dict(row)
 
 
 async def set_tenant_state(work: Work, operation: TenantState) -> Reply:

@@ -25,10 +25,13 @@ TURN_S: Final = 1.0
 SWEEP_S: Final = 60.0
 PUBLIC_KEY_FILE: Final = "issuer.pub"
 _SWEEPS: Final = (
+    ("delete from control.authorization_code where expires_at_s < $1", 3_600.0),
     ("delete from control.access_token where expires_at_s < $1", 60.0),
     ("delete from control.revocation where forget_at_s < $1", 60.0),
+    ("delete from control.used_assertion where forget_at_s < $1", 0.0),
     ("delete from control.api_key where expires_at_s < $1", 30 * 86_400.0),
     ("delete from control.session where revoked_at_s is null and used_at_s < $1", 86_400.0),
+    ("delete from control.idempotency where expires_at_s < $1", 0.0),
 )
 """Statement, and for how many seconds after its end a row is kept."""
 

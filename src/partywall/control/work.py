@@ -9,6 +9,7 @@ import asyncpg
 import msgspec
 
 from partywall.control.caller import Credential
+from partywall.control.database import Database
 from partywall.control.keyring import Keyring
 from partywall.decision.action import PLATFORM
 from partywall.decision.principal import Kind
@@ -26,11 +27,14 @@ Reply = dict[str, Any]
 class Work(msgspec.Struct, frozen=True, kw_only=True):
     """revision: of this change, 0 in operations that change nothing that workers read. now_s: Unix seconds.
 
+    data: the data database, for leaves alone.
     tenant: the caller's own (`platform` for operators), from the permit and from nowhere else.
-    credential: what the caller came with; None for the bootstrap token.
+    credential: what the caller came with; None for the bootstrap token. checked: what `prevalidate` found.
+    trust_domain: of our own SPIFFE ids, and the audience of transaction tokens.
     """
 
     connection: asyncpg.Connection
+    data: Database
     revision: int
     now_s: float
     region: str
@@ -40,6 +44,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     principal: str
     credential: Credential | None
+    checked: Any = None
+    trust_domain: str = ""
 
     @property
     def scope(self) -> str | None:

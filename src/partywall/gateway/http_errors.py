@@ -35,6 +35,8 @@ CODE_STATUS: Final = {
     "unsupported-media-type": 415,
     "not-acceptable": 406,
     "too-busy": 503,
+    "precondition-failed": 412,
+    "idempotency-key-reused": 422,
 }
 TITLES: Final = {
     400: "Bad request",
@@ -45,8 +47,10 @@ TITLES: Final = {
     406: "Not acceptable",
     408: "Request timed out",
     409: "Conflict",
+    412: "Precondition failed",
     413: "Too large",
     415: "Unsupported media type",
+    422: "Unprocessable",
     429: "Limit exceeded",
     431: "Headers too large",
     500: "Internal error",

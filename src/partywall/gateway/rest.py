@@ -21,7 +21,9 @@ from partywall.gateway.authenticate import Authenticator
 from partywall.gateway.http import Request
 from partywall.gateway.rest_routes import ROUTES, Asked, Route, Router, prefixes_of, refuse_unknown
 from partywall.gateway.routes.document import PUBLIC, Described, Doc, Documented
+from partywall.gateway.routes.request import conditions_of
 from partywall.wire import replies
+from partywall.wire.conditions import ANY, etag_of, parse_tags
 from partywall.wire.jwks import jwks
 from partywall.wire.strict_json import parse_json
 
@@ -117,16 +119,11 @@ class RestDoor:
             principal = self._authenticator.authenticate(request.credential())
             request.of(principal.tenant)
             route, names = self._router.match(request.method, request.path)
-            asked = Asked(
-                path=names,
-                query=parse_query(request.query),
-                body=parse_body(request.header("content-type"), await request.body()),
-                trace_id=request.trace_id,
-            )
-            call = route.call(asked)
+            call = route.call(await _asked(request, route, names))
             if call.name == SELF:
                 call = msgspec.structs.replace(call, name=principal.id)
-            await _reply(request, await self._pipeline.submit(principal, call))
+            effect = await self._pipeline.submit(principal, call)
+            await _reply(request, effect, tagged=route.doc.etag)
 
     async def _publish_keys(self, request: Request) -> None:
         _only(request, "GET")
@@ -170,10 +167,35 @@ class RestDoor:
         )
 
 
-async def _reply(request: Request, effect: Effect) -> None:
+async def _asked(request: Request, route: Route, names: Mapping[str, str]) -> Asked:
+    conditions = conditions_of(
+        request.method,
+        request.header("if-match"),
+        request.header("idempotency-key"),
+        conditional=route.doc.conditional,
+        idempotent=getattr(route, "idempotent", route.doc.idempotent),
+    )
+    return Asked(
+        path=names,
+        query=parse_query(request.query),
+        body=parse_body(request.header("content-type"), await request.body()),
+        trace_id=request.trace_id,
+        conditions=conditions,
+    )
+
+
+async def _reply(request: Request, effect: Effect, *, tagged: bool = False) -> None:
+    """Send the effect. tagged: it is the representation of one resource, which the caller may have already."""
     if not isinstance(effect.body, bytes):
         raise Bug("a stream on a door that has none")
-    await request.reply(200, effect.body, media_type=effect.media_type, headers=_PRIVATE | effect.headers)
+    headers = _PRIVATE | effect.headers
+    if tagged:
+        headers["etag"] = tag = etag_of(effect.body)
+        known = request.header("if-none-match")
+        if request.method == "GET" and known is not None and not {tag, ANY}.isdisjoint(parse_tags(known, weak=True)):
+            await request.reply(304, headers=headers, media_type=effect.media_type)
+            return
+    await request.reply(200, effect.body, media_type=effect.media_type, headers=headers)
 
 
 def _only(request: Request, method: str) -> None:

@@ -21,10 +21,13 @@ from typing import Final
 
 from partywall.gateway.routes.audit import AUDIT, AuditRoute
 from partywall.gateway.routes.audit_search import AUDIT_SEARCH, AuditSearchRoute
+from partywall.gateway.routes.collections import COLLECTION_DOCUMENTS, COLLECTION_OPERATIONS, CollectionRoute
+from partywall.gateway.routes.federation import FEDERATION
 from partywall.gateway.routes.keys import KEYS
 from partywall.gateway.routes.memory import MEMORY, MemoryRoute
 from partywall.gateway.routes.models import MODELS
 from partywall.gateway.routes.operation import OperationRoute
+from partywall.gateway.routes.organisations import ORGANISATIONS
 from partywall.gateway.routes.policies import POLICIES
 from partywall.gateway.routes.request import Asked, refuse_unknown
 from partywall.gateway.routes.router import Router
@@ -34,10 +37,20 @@ from partywall.gateway.routes.tenants import TENANTS
 
 __all__ = ["MEMORY", "OPERATIONS", "ROUTES", "Asked", "AuditRoute", "Route", "Router", "prefixes_of", "refuse_unknown"]
 
-Route = OperationRoute | MemoryRoute | AuditRoute | AuditSearchRoute
+Route = OperationRoute | MemoryRoute | AuditRoute | AuditSearchRoute | CollectionRoute
 
-OPERATIONS: Final[tuple[OperationRoute, ...]] = (*TENANTS, *MODELS, *SUBJECTS, *KEYS, *POLICIES, *SERVERS)
-ROUTES: Final[tuple[Route, ...]] = (*OPERATIONS, *AUDIT, *AUDIT_SEARCH, *MEMORY)
+OPERATIONS: Final[tuple[OperationRoute, ...]] = (
+    *ORGANISATIONS,
+    *TENANTS,
+    *MODELS,
+    *SUBJECTS,
+    *KEYS,
+    *POLICIES,
+    *SERVERS,
+    *COLLECTION_OPERATIONS,
+    *FEDERATION,
+)
+ROUTES: Final[tuple[Route, ...]] = (*OPERATIONS, *AUDIT, *AUDIT_SEARCH, *MEMORY, *COLLECTION_DOCUMENTS)
 
 
 def prefixes_of(routes: tuple[Route, ...]) -> tuple[str, ...]:

@@ -22,31 +22,45 @@ from partywall.decision.ports import Ledger, Provider
 from partywall.errors import Unavailable
 from partywall.gateway.authenticate import Authenticator
 from partywall.gateway.authzen import AuthzenDoor
+from partywall.gateway.code_grant import AUTHORIZATION_CODE, CodeGrant
 from partywall.gateway.connection import Connection
 from partywall.gateway.enrolment import Enrolment
+from partywall.gateway.exchange import TokenExchange
 from partywall.gateway.health import Readiness
 from partywall.gateway.http import Door, HttpServer
 from partywall.gateway.mcp import McpDoor
 from partywall.gateway.mcp_authorization import Challenges
+from partywall.gateway.oauth import Grant, OAuthDoor
 from partywall.gateway.openai import OpenAiDoor
+from partywall.gateway.openapi_door import OpenApiDoor
 from partywall.gateway.pipeline import Pipeline
 from partywall.gateway.rest import RestDoor
+from partywall.gateway.revocation import RevocationDoor
+from partywall.gateway.sign_in import SignInDoor, Steps
 from partywall.ipc import Client
 from partywall.ledger.client import LedgerClient
+from partywall.providers.by_action import ByAction
+from partywall.providers.collections.provider import CollectionProvider
 from partywall.providers.decisions.provider import DecisionProvider
+from partywall.providers.embeddings.client import EmbeddingClient
 from partywall.providers.memory.provider import MemoryProvider
+from partywall.providers.models.embed import EmbedProvider
 from partywall.providers.models.provider import ModelProvider
 from partywall.providers.operator.audit import AuditProvider
 from partywall.providers.operator.bootstrap import BootstrapProvider
+from partywall.providers.operator.federation import IssuerIdentifier, RefusalProvider
 from partywall.providers.operator.provider import OperatorProvider
+from partywall.providers.operator.sign_in import SignInProvider
 from partywall.providers.operator.table import KINDS
 from partywall.providers.tools.provider import ToolProvider
 from partywall.settings import Home, Settings
+from partywall.store.collections import StoredCollections
 from partywall.store.directory import ControlDirectory
 from partywall.store.dsn import read_dsn
 from partywall.store.memory import StoredMemories
 from partywall.store.pool import TenantPool
 from partywall.telemetry.log import Log
+from partywall.wire.oauth import TOKEN_EXCHANGE
 
 START_LIMIT_S = 30.0
 SWITCH_INTERVAL_S = 0.0001
@@ -87,6 +101,7 @@ class Gateway:
         self.region = settings.region
         secrets_dir: Path = home.secrets("gateway")
         self.issuer = Client(home.issuer_socket)
+        self.embeddings = EmbeddingClient(Client(home.embeddings_socket))
         self.ledger_client = LedgerClient(home.ledger_socket)
         self.enrolment = Enrolment(self.issuer, worker=f"gateway-{index}", clock=self.clock, log=log)
         self.directory = self.make_directory(read_dsn(secrets_dir / "control.dsn"))
@@ -101,8 +116,10 @@ class Gateway:
         self.authenticator = self.make_authenticator()
         self.providers = self.make_providers()
         self.pipeline = self.make_pipeline()
+        self.sign_in_steps = Steps(self.pipeline, region=self.region, clock=self.clock)
+        doors = self.make_doors()
         self.http = HttpServer(
-            self.make_doors(),
+            [*doors, OpenApiDoor(doors)],
             log=log,
             body_limit_bytes=settings.gateway.body_limit_bytes,
             concurrent_limit=settings.gateway.concurrent_limit,
@@ -140,6 +157,27 @@ class Gateway:
             reply_limit_bytes=gateway.reply_limit_bytes,
         )
 
+    def make_embed(self) -> Provider:
+        """Embedding models: the deployment's own, and upstreams."""
+        gateway = self.settings.gateway
+        return EmbedProvider(
+            self.embeddings,
+            region=self.region,
+            clock=self.clock,
+            timeout_s=gateway.upstream_timeout_s,
+            reply_limit_bytes=gateway.reply_limit_bytes,
+        )
+
+    def make_collections(self) -> Provider:
+        """Documents that can be searched."""
+        limits = self.settings.collections
+        return CollectionProvider(
+            StoredCollections(self.pool, exact_limit_chunks=limits.exact_limit_chunks),
+            self.embeddings,
+            clock=self.clock,
+            tenant_limit_bytes=limits.tenant_limit_bytes,
+        )
+
     def make_tools(self) -> Provider:
         """MCP tool servers."""
         return ToolProvider(self.directory, clock=self.clock, timeout_s=self.settings.gateway.upstream_timeout_s)
@@ -168,21 +206,37 @@ class Gateway:
                 region=self.region,
                 refused=self.enrolment.refused,
                 settled=self.directory.refresh,
+                is_tenant=lambda tenant: self.directory.tenant(tenant) is not None,
             )
             for kind in KINDS
         }
 
+    def make_sign_in(self) -> Provider:
+        """Steps of people's sign-in, in the issuer."""
+        return SignInProvider(
+            self.issuer,
+            self.enrolment.signer,
+            audience=self.enrolment.audience,
+            clock=self.clock,
+            region=self.region,
+            refused=self.enrolment.refused,
+        )
+
     def make_providers(self) -> Mapping[str, Provider]:
         """Every provider, by resource kind."""
         bootstrap = BootstrapProvider(self.issuer, clock=self.clock, region=self.region, settled=self.directory.refresh)
+        operators = self.make_operators()
         return {
-            "model": self.make_models(),
+            "model": ByAction(self.make_models(), self.make_embed()),
             "tool": self.make_tools(),
             "memory": self.make_memory(),
             "audit": self.make_audit(),
             "decision": self.make_decisions(),
             "bootstrap": bootstrap,
-            **self.make_operators(),
+            "federation": RefusalProvider(region=self.region),
+            "sign-in": self.make_sign_in(),
+            **operators,
+            "collection": ByAction(self.make_collections(), operators["collection"]),
         }
 
     def make_pipeline(self) -> Pipeline:
@@ -204,9 +258,26 @@ class Gateway:
         return [
             OpenAiDoor(self.pipeline, self.authenticator),
             McpDoor(self.pipeline, self.authenticator, Challenges(self.settings.public_url)),
+            SignInDoor(self.sign_in_steps, public_url=self.settings.public_url),
+            OAuthDoor(self.make_grants(), log=self.log),
+            RevocationDoor(self.pipeline, self.authenticator),
             AuthzenDoor(self.pipeline, self.authenticator, base_url=self.settings.public_url),
             RestDoor(self.pipeline, self.authenticator, self.directory, region=self.region, clock=self.clock),
         ]
+
+    def make_grants(self) -> dict[str, Grant]:
+        """What the token endpoint gives, by grant type."""
+        exchange = TokenExchange(
+            self.pipeline,
+            self.authenticator,
+            self.directory,
+            IssuerIdentifier(self.issuer),
+            region=self.region,
+            trust_domain=self.settings.federation.trust_domain,
+            clock=self.clock,
+        )
+        code = CodeGrant(self.sign_in_steps, self.pipeline, region=self.region, clock=self.clock)
+        return {TOKEN_EXCHANGE: exchange, AUTHORIZATION_CODE: code}
 
     async def start(self) -> None:
         """Enrol, load the facts, and look at the database role. Raises: Unavailable: this worker must not serve."""

@@ -77,6 +77,25 @@ class Tenants(Page, frozen=True, kw_only=True):
     tenants: list[Tenant]
 
 
+class Organisation(Reply, frozen=True, kw_only=True):
+    """Whom tenants belong to."""
+
+    id: Id
+    slug: Slug
+
+
+class Organisations(Page, frozen=True, kw_only=True):
+    """A page of organisations, by slug."""
+
+    organisations: list[Organisation]
+
+
+class Deleted(Reply, frozen=True, kw_only=True):
+    """What is no more."""
+
+    deleted: Id
+
+
 # --- subjects and their credentials -----------------------------------------------------------------------------------
 
 
@@ -96,6 +115,12 @@ class Subject(Reply, frozen=True, kw_only=True):
     kind: Annotated[str, Meta(pattern=r"^(agent|user|tenant-admin)\Z")]
     state: State
     clearance: Level
+    grants: list[Grant]
+
+
+class Grants(Reply, frozen=True, kw_only=True):
+    """All grants of one subject."""
+
     grants: list[Grant]
 
 
@@ -187,6 +212,50 @@ class Policy(Reply, frozen=True, kw_only=True):
     history: list[PastRevision]
 
 
+class Revisions(Page, frozen=True, kw_only=True):
+    """A page of the revisions that are kept, newest first."""
+
+    revisions: list[PastRevision]
+
+
+class PastPolicy(PastRevision, frozen=True, kw_only=True):
+    """One revision with its text."""
+
+    module: str
+
+
+class Finding(Reply, frozen=True, kw_only=True):
+    """One thing to mend before a text can be activated. line: from 1; 0 is the whole text."""
+
+    id: str
+    line: int
+    message: str
+
+
+class DraftReport(Reply, frozen=True, kw_only=True):
+    """A draft and what its validation said. valid: it can be activated."""
+
+    id: Id
+    slug: Slug
+    sha256: Sha256
+    valid: bool
+    findings: list[Finding]
+    created_at_s: float
+    changed_at_s: float
+
+
+class Draft(DraftReport, frozen=True, kw_only=True):
+    """A draft with its text."""
+
+    module: str
+
+
+class Drafts(Page, frozen=True, kw_only=True):
+    """A page of drafts, by slug."""
+
+    drafts: list[DraftReport]
+
+
 # --- servers and models -----------------------------------------------------------------------------------------------
 
 
@@ -197,6 +266,26 @@ class Server(Reply, frozen=True, kw_only=True):
     slug: Slug
     manifest: Sha256
     tools: list[ToolName]
+
+
+class ApprovedTool(Reply, frozen=True, kw_only=True):
+    """One tool exactly as it was approved. digest: a server that lists another is refused."""
+
+    name: ToolName
+    description: str
+    input_schema: dict[str, Any]
+    annotations: dict[str, Any]
+    digest: Sha256
+    output_schema: dict[str, Any] | UnsetType = UNSET
+
+
+class RegisteredServer(Server, frozen=True, kw_only=True):
+    """An MCP server with its address and what was approved."""
+
+    url: str
+    classification: Level
+    approved_at_s: float
+    approved: list[ApprovedTool]
 
 
 class Servers(Page, frozen=True, kw_only=True):
@@ -212,6 +301,26 @@ class Model(Reply, frozen=True, kw_only=True):
     slug: Slug
     upstream_model: str
     hosted: bool
+    context_tokens: int
+    classification: Level
+
+
+class OperatedModel(Model, frozen=True, kw_only=True):
+    """A model as its operator sees it: with its place."""
+
+    upstream: str
+
+
+class OperatedModels(Page, frozen=True, kw_only=True):
+    """A page of a tenant's models, by slug, for the operator."""
+
+    models: list[OperatedModel]
+
+
+class Models(Page, frozen=True, kw_only=True):
+    """A page of the models that the operator gave this tenant, by slug."""
+
+    models: list[Model]
 
 
 # --- the log ----------------------------------------------------------------------------------------------------------
@@ -407,3 +516,77 @@ class RpcReply(Reply, frozen=True, kw_only=True):
     id: str | int | None = None
     result: dict[str, Any] | UnsetType = UNSET
     error: RpcFault | UnsetType = UNSET
+
+
+# --- the token endpoint -----------------------------------------------------------------------------------------------
+
+
+class TokenRequest(Reply, frozen=True, kw_only=True):
+    """The form of a token request (RFC 8693, RFC 6749): one grant type, and the parameters that it takes."""
+
+    grant_type: str
+    subject_token: str | UnsetType = UNSET
+    subject_token_type: str | UnsetType = UNSET
+    actor_token: str | UnsetType = UNSET
+    actor_token_type: str | UnsetType = UNSET
+    requested_token_type: str | UnsetType = UNSET
+    audience: str | UnsetType = UNSET
+    resource: str | UnsetType = UNSET
+    scope: str | UnsetType = UNSET
+    request_details: str | UnsetType = UNSET
+    request_context: str | UnsetType = UNSET
+
+
+class IssuedToken(Reply, frozen=True, kw_only=True):
+    """A token response. issued_token_type: of what an exchange gave. spiffe_id: of the agent that it is for."""
+
+    access_token: str
+    token_type: str
+    expires_in: int
+    issued_token_type: str | UnsetType = UNSET
+    id: str | UnsetType = UNSET
+    scope: str | UnsetType = UNSET
+    spiffe_id: str | UnsetType = UNSET
+
+
+class IdentityProvider(Reply, frozen=True, kw_only=True):
+    """A trusted external issuer, without its secret. organisation: the slug of the one that it belongs to, if any."""
+
+    id: str
+    slug: Slug
+    kind: str
+    issuer: str
+    organisation: Slug | None
+    audiences: list[str]
+    algorithms: list[str]
+    max_age_s: float
+    single_use: bool
+    jwks_uri: str | None
+    pinned: bool
+    client_id: str | None
+    has_secret: bool
+
+
+class IdentityProviders(Reply, frozen=True, kw_only=True):
+    """What a tenant trusts: its own, and its organisation's."""
+
+    identity_providers: list[IdentityProvider]
+
+
+class Binding(Reply, frozen=True, kw_only=True):
+    """Which subject of an identity provider is which subject of this tenant."""
+
+    id: str
+    idp: str
+    subject: Id
+    match_subject: str | None
+    match_prefix: str | None
+    match_claims: dict[str, str]
+    scopes: list[ActionName] | None
+    created_at_s: float
+
+
+class Bindings(Reply, frozen=True, kw_only=True):
+    """The bindings of a tenant, oldest first."""
+
+    bindings: list[Binding]

@@ -26,11 +26,13 @@ BINARY: Final = "application/octet-stream"
 class Link(msgspec.Struct, frozen=True, kw_only=True):
     """What a reply gives to another route. to: `METHOD pattern`; path: its path names -> JSON pointers into the reply.
 
+    A value `request.path.<name>` is the request's own. body: members of its body, likewise.
     Example: Link(to="GET /v1/tenants/{tenant}", path={"tenant": "/id"}).
     """
 
     to: str
     path: Mapping[str, str]
+    body: Mapping[str, str] = {}
 
 
 class Doc(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,8 +42,9 @@ class Doc(msgspec.Struct, frozen=True, kw_only=True):
     reply, request: structs (`wire/replies.py`, `wire/operations.py`), None for no body. query: parameter -> its type.
     errors: status -> codes, beside those that every route may answer (`gateway/openapi.py`). headers: of the reply,
     name -> what it says. example: a request body. media_type: of the reply. openai: its problems take OpenAI's form.
-    etag: its reply has one. conditional: takes If-Match. idempotent: takes Idempotency-Key. request_media_type: of the
-    body.
+    faults: other forms of its problems, media type -> struct. etag: its reply has one. conditional: takes If-Match.
+    idempotent: takes Idempotency-Key. request_media_type: of the body. also: other successes, status -> what it says.
+    event_stream: the reply may be server-sent events instead.
     """
 
     summary: str
@@ -57,6 +60,9 @@ class Doc(msgspec.Struct, frozen=True, kw_only=True):
     media_type: str = "application/json"
     request_media_type: str = "application/json"
     openai: bool = False
+    faults: Mapping[str, Any] = {}
+    also: Mapping[int, str] = {}
+    event_stream: bool = False
     etag: bool = False
     conditional: bool = False
     idempotent: bool = False

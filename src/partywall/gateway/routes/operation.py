@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal, get_type_hints
+from typing import Any, Final, Literal, get_type_hints
 
 import msgspec
 
@@ -18,6 +18,8 @@ from partywall.wire.operations import Operation
 
 _builtins = msgspec.to_builtins
 _NUMBERS = frozenset({"limit"})
+PAGE: Final = ("limit", "cursor")
+"""The query parameters of a list."""
 
 
 class OperationRoute(msgspec.Struct, frozen=True):
@@ -41,6 +43,11 @@ class OperationRoute(msgspec.Struct, frozen=True):
         return table.RULES[self.operation].kind
 
     @property
+    def idempotent(self) -> bool:
+        """Whether it takes an Idempotency-Key: it is no read, and no DELETE, which does no more the second time."""
+        return self.method in {"POST", "PUT", "PATCH"} and "conditions" in self.operation.__struct_fields__
+
+    @property
     def path_types(self) -> Mapping[str, Any]:
         """The types of the path's names: those of the operation's fields."""
         hints = types_of(self.operation)
@@ -52,9 +59,9 @@ class OperationRoute(msgspec.Struct, frozen=True):
         if self.method in {"GET", "DELETE"}:
             refuse_body(asked)
         given = asked.body or {}
-        said = {"operation": _tag(self.operation), **self.fixed, **asked.path}
+        said = {"operation": _tag(self.operation), **self.fixed, **asked.path, **_conditions(asked)}
         said |= {name: number(name, text) if name in _NUMBERS else text for name, text in asked.query.items()}
-        for name in (*said, *self.query):
+        for name in (*said, *self.query, "conditions"):
             if name in given:
                 raise Malformed(f"not a valid request: Object contains unknown field `{name}`", code="bad-request")
         self._check_path(asked.path)
@@ -81,6 +88,10 @@ class OperationRoute(msgspec.Struct, frozen=True):
 def types_of(operation: type[Operation]) -> Mapping[str, Any]:
     """Return the types of an operation's fields, with their bounds."""
     return get_type_hints(operation, include_extras=True)
+
+
+def _conditions(asked: Asked) -> dict[str, Any]:
+    return {} if asked.conditions is None else {"conditions": _builtins(asked.conditions)}
 
 
 def _tag(operation: type[Operation]) -> str:

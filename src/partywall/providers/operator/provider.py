@@ -22,11 +22,13 @@ from partywall.ipc import Client
 from partywall.providers.operator.table import RULES, Owner, Rule, actions_of, parse_operation, rules_of, target_of
 from partywall.signing import PermitSigner
 from partywall.wire.control import IssuerReply, Perform, Performed
-from partywall.wire.ids import is_id
+from partywall.wire.ids import TenantId, is_id
 from partywall.wire.operations import Operation
 
 CALL_LIMIT_S: Final = 30.0
 SETTLE_LIMIT_S: Final = 2.0
+REPLAYED: Final = "idempotency-replayed"
+"""Reply header: an earlier request of the same Idempotency-Key did this, and that was its reply."""
 _SUBJECTS: Final = ("agt_", "usr_")
 _encode = msgspec.msgpack.Encoder().encode
 _reply = msgspec.msgpack.Decoder(IssuerReply)
@@ -52,7 +54,8 @@ class OperatorProvider:
     """Operations on one kind of resource (`providers/operator/table.py`).
 
     audience: returns `issuer/<boot id>`. refused: told when the issuer did not take a permit (it restarted): enrol
-    again. settled: awaited after a change, so that this worker's next request already sees it.
+    again. settled: awaited after a change, so that this worker's next request already sees it. is_tenant: whether there
+    is such a tenant here.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class OperatorProvider:
         region: str,
         refused: Callable[[], None] = lambda: None,
         settled: Settled = _at_once,
+        is_tenant: Callable[[TenantId], bool] = lambda _tenant: False,
     ) -> None:
         self.kind = kind
         self.actions = actions_of(kind)
@@ -76,6 +80,7 @@ class OperatorProvider:
         self._region = region
         self._refused = refused
         self._settled = settled
+        self._is_tenant = is_tenant
 
     def prepare(self, call: Call, facts: TenantFacts) -> Prepared:
         """Return the resource in the caller's own cell (or the platform's) and the operation's canonical bytes.
@@ -91,7 +96,12 @@ class OperatorProvider:
         _known(operation, facts)
         owner = PLATFORM if rule.owner is Owner.PLATFORM else facts.id
         resource = Resource(region=self._region, tenant=owner, kind=rule.kind, id=call.name)
-        return Prepared(resource=resource, payload=canonical_json(operation))
+        return Prepared(resource=resource, payload=canonical_json(operation), also_log=self._told(rule, operation))
+
+    def _told(self, rule: Rule, operation: Operation) -> TenantId | None:
+        """Return the tenant that must hear of this; what is no tenant here has no log, and the issuer will say so."""
+        tenant = None if rule.tells is None else TenantId(getattr(operation, rule.tells))
+        return tenant if tenant is not None and self._is_tenant(tenant) else None
 
     def locate(self, action: ActionType, name: str, facts: TenantFacts) -> Located:
         """Return what an operation of this action could be on: `*`, a subject of this cell, or a credential.
@@ -118,12 +128,12 @@ class OperatorProvider:
         claims = permit.redeem(action, payload, now_s)
         if claims.action.resource.kind != self.kind:
             raise Bug("a permit of another provider", private=claims.id)
-        body = await self._hand_over(claims, payload, now_s)
+        done = await self._hand_over(claims, payload, now_s)
         if CLASSES[action] is ActionClass.EFFECT:
             await settle(self._settled)
-        return Effect(body=body)
+        return Effect(body=done.body, headers={REPLAYED: "true"} if done.replayed else {})
 
-    async def _hand_over(self, claims: PermitClaims, payload: bytes, now_s: float) -> bytes:
+    async def _hand_over(self, claims: PermitClaims, payload: bytes, now_s: float) -> Performed:
         signed = self._signer.sign(claims, self._audience(), now_s)
         deadline_s = max(0.05, min(claims.expires_at_s - now_s, CALL_LIMIT_S))
         try:
@@ -132,7 +142,7 @@ class OperatorProvider:
             # The issuer did not take this worker's word, not the caller's: its boot or our certificate has ended.
             self._refused()
             raise Unavailable("the issuer is out of reach", private=error.code, retry_after_s=1.0) from error
-        return performed(raw_reply)
+        return answered(raw_reply)
 
 
 def _target(rule: Rule, name: str, facts: TenantFacts) -> str | None:
@@ -158,10 +168,15 @@ def _known(operation: Operation, facts: TenantFacts) -> None:
 
 def performed(raw_reply: bytes) -> bytes:
     """Return the body of the issuer's answer to Perform or Bootstrap. Raises: BadReply."""
+    return answered(raw_reply).body
+
+
+def answered(raw_reply: bytes) -> Performed:
+    """Return the issuer's answer to Perform or Bootstrap. Raises: BadReply."""
     try:
         reply: Any = _reply.decode(raw_reply)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadReply("the issuer answered something else") from error
     if not isinstance(reply, Performed):
         raise BadReply("the issuer answered something else")
-    return reply.body
+    return reply

@@ -26,19 +26,23 @@ class Owner(StrEnum):
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """The resource is `<kind>/<the operation's field `target`, or *>`."""
+    """The resource is `<kind>/<the operation's field `target`, or *>`.
+
+    tells: the field that names a tenant whose own log gets the records too, since it is done to it from outside.
+    """
 
     action: ActionType
     kind: str
     owner: Owner
     target: str | None = None
+    tells: str | None = None
 
 
 RULES: Final[dict[type[Operation], Rule]] = {
     ops.TenantCreate: Rule(ActionType.OPERATOR_TENANT, "tenant", Owner.PLATFORM),
     ops.TenantList: Rule(ActionType.OPERATOR_READ, "tenant", Owner.PLATFORM),
     ops.TenantState: Rule(ActionType.OPERATOR_TENANT, "tenant", Owner.PLATFORM, "tenant"),
-    ops.AdminCreate: Rule(ActionType.OPERATOR_TENANT, "tenant", Owner.PLATFORM, "tenant"),
+    ops.AdminCreate: Rule(ActionType.OPERATOR_TENANT, "tenant", Owner.PLATFORM, "tenant", tells="tenant"),
     ops.ModelCreate: Rule(ActionType.OPERATOR_MODEL, "tenant", Owner.PLATFORM, "tenant"),
     ops.OperatorKeyCreate: Rule(ActionType.OPERATOR_KEY, "key", Owner.PLATFORM),
     ops.SubjectCreate: Rule(ActionType.OPERATOR_AGENT, "subject", Owner.TENANT),
@@ -48,6 +52,16 @@ RULES: Final[dict[type[Operation], Rule]] = {
     ops.KeyCreate: Rule(ActionType.OPERATOR_KEY, "subject", Owner.TENANT, "subject"),
     ops.KeyList: Rule(ActionType.OPERATOR_READ, "key", Owner.EITHER),
     ops.TokenCreate: Rule(ActionType.OPERATOR_TOKEN, "subject", Owner.TENANT, "subject"),
+    ops.TokenEnd: Rule(ActionType.OPERATOR_TOKEN, "subject", Owner.TENANT, "subject"),
+    ops.TokenExchange: Rule(ActionType.OPERATOR_TOKEN, "subject", Owner.TENANT, "subject"),
+    ops.TransactionCreate: Rule(ActionType.OPERATOR_TOKEN, "transaction", Owner.TENANT, "subject"),
+    ops.IdpCreate: Rule(ActionType.OPERATOR_KEY, "idp", Owner.EITHER),
+    ops.IdpList: Rule(ActionType.OPERATOR_READ, "idp", Owner.EITHER),
+    ops.IdpShow: Rule(ActionType.OPERATOR_READ, "idp", Owner.EITHER, "idp"),
+    ops.IdpDelete: Rule(ActionType.OPERATOR_REVOKE, "idp", Owner.EITHER, "idp"),
+    ops.BindingCreate: Rule(ActionType.OPERATOR_KEY, "binding", Owner.TENANT),
+    ops.BindingList: Rule(ActionType.OPERATOR_READ, "binding", Owner.TENANT),
+    ops.BindingDelete: Rule(ActionType.OPERATOR_REVOKE, "binding", Owner.TENANT, "binding"),
     ops.Revoke: Rule(ActionType.OPERATOR_REVOKE, "credential", Owner.EITHER, "credential"),
     ops.PolicyActivate: Rule(ActionType.OPERATOR_POLICY, "policy", Owner.TENANT),
     ops.PolicyShow: Rule(ActionType.OPERATOR_READ, "policy", Owner.TENANT),
@@ -81,6 +95,16 @@ RULES: Final[dict[type[Operation], Rule]] = {
     ops.ServerShow: Rule(ActionType.OPERATOR_READ, "server", Owner.TENANT, "server"),
     ops.ServerDelete: Rule(ActionType.OPERATOR_SERVER, "server", Owner.TENANT, "server"),
     ops.CatalogueList: Rule(ActionType.OPERATOR_READ, "catalogue", Owner.TENANT),
+    ops.CollectionCreate: Rule(ActionType.OPERATOR_COLLECTION, "collection", Owner.TENANT),
+    ops.CollectionList: Rule(ActionType.OPERATOR_READ, "collection", Owner.TENANT),
+    ops.CollectionShow: Rule(ActionType.OPERATOR_READ, "collection", Owner.TENANT, "collection"),
+    ops.CollectionDelete: Rule(ActionType.OPERATOR_COLLECTION, "collection", Owner.TENANT, "collection"),
+    ops.BreakGlassCreate: Rule(ActionType.OPERATOR_TENANT, "break-glass", Owner.PLATFORM, "tenant", tells="tenant"),
+    ops.BreakGlassList: Rule(ActionType.OPERATOR_READ, "break-glass", Owner.EITHER),
+    ops.BreakGlassShow: Rule(ActionType.OPERATOR_READ, "break-glass", Owner.EITHER, "request"),
+    ops.BreakGlassApprove: Rule(ActionType.APPROVE, "break-glass", Owner.TENANT, "request"),
+    ops.BreakGlassRefuse: Rule(ActionType.APPROVE, "break-glass", Owner.TENANT, "request"),
+    ops.BreakGlassToken: Rule(ActionType.OPERATOR_TOKEN, "break-glass", Owner.PLATFORM, "request"),
 }
 
 KINDS: Final = frozenset(rule.kind for rule in RULES.values())
@@ -90,6 +114,9 @@ _RECORDED: Final = frozenset(
     {"slug", "organisation", "tenant", "subject", "state", "kind", "clearance", "credential", "on_behalf_of", "session"}
     | {"hosted", "context_tokens", "life_s", "revision"}
     | {"key", "model", "policy", "server", "action", "resource", "classification", "limit"}
+    | {"collection", "purpose", "dimensions"}
+    | {"idp", "binding", "user"}
+    | {"request", "justification"}
 )
 _COUNTED: Final = frozenset({"grants", "tools", "scopes"})
 

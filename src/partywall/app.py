@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "token": ("partywall.cli.key:token", "Make short-lived access tokens."),
     "server": ("partywall.cli.server:server", "Register MCP servers and approve their tools (tenant-admin)."),
     "policy": ("partywall.cli.policy_remote:policy", "Test, check, evaluate and activate policies."),
+    "plan": ("partywall.assurance.plan.command:plan", "Check infrastructure and schema changes (CI, no platform needed)."),
     "audit": ("partywall.cli.audit:audit", "Show, export and verify the audit log."),
     "probe": ("partywall.assurance.command:command", "Attack a live deployment and report what held."),
 }  # fmt: skip
@@ -100,6 +101,10 @@ def service(name: str, listener_fd: int | None = None) -> Service:
         from partywall.providers.models import server
 
         return server.serve
+    if name == "embeddings":
+        from partywall.providers.embeddings import server as embeddings
+
+        return embeddings.serve
     if name.startswith("gateway-") and listener_fd is not None:
         return _gateway(int(name.removeprefix("gateway-")), listener_fd)
     raise SystemExit(f"there is no process {name}")

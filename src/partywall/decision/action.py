@@ -44,6 +44,7 @@ class ActionType(StrEnum):
     OPERATOR_SERVER = "operator.server"
     OPERATOR_MODEL = "operator.model"
     OPERATOR_REVOKE = "operator.revoke"
+    OPERATOR_COLLECTION = "operator.collection"
     SYSTEM_SWEEP = "system.sweep"
     SYSTEM_CHECKPOINT = "system.checkpoint"
     SYSTEM_ROTATE = "system.rotate"
@@ -87,6 +88,7 @@ CLASSES: Final[dict[ActionType, ActionClass]] = {
     ActionType.OPERATOR_SERVER: ActionClass.EFFECT,
     ActionType.OPERATOR_MODEL: ActionClass.EFFECT,
     ActionType.OPERATOR_REVOKE: ActionClass.EFFECT,
+    ActionType.OPERATOR_COLLECTION: ActionClass.EFFECT,
     ActionType.SYSTEM_SWEEP: ActionClass.EFFECT,
     ActionType.SYSTEM_CHECKPOINT: ActionClass.EFFECT,
     ActionType.SYSTEM_ROTATE: ActionClass.EFFECT,

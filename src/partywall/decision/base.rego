@@ -20,7 +20,13 @@ else := {"allow": true, "reason": "listing"} if listing
 
 else := {"allow": true, "reason": "own-token"} if own_token
 
+else := {"allow": true, "reason": "own-transaction"} if own_transaction
+
 else := {"allow": true, "reason": "own-decision"} if own_decision
+
+else := {"allow": true, "reason": "approver"} if approver
+
+else := {"allow": true, "reason": "break-glass"} if break_glass
 
 else := {"allow": true, "reason": "granted"} if granted
 
@@ -46,6 +52,9 @@ platform_operator if {
 # Named, fixed, and each for one purpose.
 system_actions := {
 	"system:bootstrap": {"operator.key bootstrap"},
+	"system:federation": {"operator.token federation"},
+	"system:sign-in": {"operator.token sign-in"},
+	"system:federation": {"operator.token federation"},
 	"system:sweeper": {"system.sweep ledger"},
 	"system:checkpointer": {"system.checkpoint ledger"},
 	"system:rotator": {"system.rotate key"},
@@ -67,7 +76,7 @@ in_own_tenant if {
 
 admin_actions := {
 	"operator.agent", "operator.key", "operator.policy", "operator.read", "operator.revoke", "operator.server",
-	"operator.token", "grant", "audit.read", "decision.evaluate", "decision.search",
+	"operator.token", "grant", "audit.read", "decision.evaluate", "decision.search", "operator.collection",
 }
 
 # Administers, and reads no content: models, tools and memory need grants, as for anyone.
@@ -79,6 +88,25 @@ tenant_admin if {
 }
 
 members := {"tenant-admin", "user", "agent"}
+
+# Who asks to look into a tenant is of the platform; who decides is of the tenant, and no agent, nor for anybody else.
+approver if {
+	input.principal.kind == "tenant-admin"
+	in_own_tenant
+	input.principal.on_behalf_of == null
+	input.action.type == "approve"
+	input.resource.kind == "break-glass"
+}
+
+# What was approved, while it lasts: only the issuer writes such a grant, of a user made for one request.
+break_glass if {
+	input.principal.kind == "user"
+	in_own_tenant
+	input.principal.on_behalf_of == null
+	input.action.type == "audit.read"
+	input.resource.kind == "audit"
+	held(input.principal.grants)
+}
 
 # The provider shows only what is granted.
 listing if {
@@ -104,6 +132,15 @@ own_token if {
 	input.principal.on_behalf_of == null
 	input.action.type == "operator.token"
 	input.resource.kind == "subject"
+	input.resource.id == input.principal.id
+}
+
+# A transaction token says what its bearer is, its user included, and no door of ours takes it.
+own_transaction if {
+	input.principal.kind in {"user", "agent"}
+	in_own_tenant
+	input.action.type == "operator.token"
+	input.resource.kind == "transaction"
 	input.resource.id == input.principal.id
 }
 

@@ -118,10 +118,13 @@ def clearance_of(case: Case) -> Classification:
 
 def classification_of(resource: Resource, facts: TenantFacts | None) -> Classification | None:
     """Return how sensitive a resource is; PUBLIC where facts say nothing of its kind; None when it does not exist."""
-    if resource.kind not in {"model", "tool"} or (resource.kind == "model" and resource.id == "*"):
+    if resource.kind not in {"model", "tool", "collection"} or (resource.kind != "tool" and resource.id == "*"):
         return Classification.PUBLIC
     if facts is None:
         return None
+    if resource.kind == "collection":
+        collection = facts.collections.get(resource.id)
+        return None if collection is None else collection.classification
     if resource.kind == "model":
         model = facts.models.get(resource.id)
         return None if model is None else model.classification

@@ -13,7 +13,7 @@ import msgspec
 from partywall.decision.action import ActionType
 from partywall.decision.labels import Classification
 from partywall.decision.principal import Kind
-from partywall.wire.ids import KeyId, ModelId, OrganisationId, ServerId, TenantId
+from partywall.wire.ids import CollectionId, KeyId, ModelId, OrganisationId, ServerId, TenantId
 
 
 class State(StrEnum):
@@ -47,7 +47,10 @@ class SubjectFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A model that the tenant may be granted. upstream: base URL that only the operator sets."""
+    """A model that the tenant may be granted. upstream: base URL that only the operator sets, or `local:minilm`.
+
+    purpose: `chat` or `embeddings`. dimensions: of the vectors that it makes; 0 for chat.
+    """
 
     id: ModelId
     slug: str
@@ -56,6 +59,8 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     hosted: bool = False
     classification: Classification = Classification.INTERNAL
     context_tokens: int = 2048
+    purpose: str = "chat"
+    dimensions: int = 0
 
 
 class ToolFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +85,16 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     classification: Classification = Classification.INTERNAL
 
 
+class CollectionFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Documents that can be searched. model, dimensions: never change. classification: of its least document."""
+
+    id: CollectionId
+    slug: str
+    model: ModelId
+    dimensions: int
+    classification: Classification = Classification.INTERNAL
+
+
 class PolicyFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The tenant's active policy. revision: `<number>-<first 12 hex digits of the SHA-256 of its text>`."""
 
@@ -101,6 +116,7 @@ class TenantFacts(msgspec.Struct, frozen=True, kw_only=True):
     subjects: Mapping[str, SubjectFacts] = {}
     models: Mapping[str, ModelFacts] = {}
     servers: Mapping[str, ServerFacts] = {}
+    collections: Mapping[str, CollectionFacts] = {}
 
 
 class KeyFacts(msgspec.Struct, frozen=True, kw_only=True):

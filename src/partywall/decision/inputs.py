@@ -117,6 +117,9 @@ def _name(resource: Resource, facts: TenantFacts | None) -> str:
     if resource.kind == "model":
         model = facts.models.get(resource.id)
         return resource.id if model is None else model.slug
+    if resource.kind == "collection":
+        collection = facts.collections.get(resource.id)
+        return resource.id if collection is None else collection.slug
     first, slash, rest = resource.id.partition("/")
     if resource.kind == "tool":
         server = facts.servers.get(first)

@@ -16,6 +16,7 @@ import msgspec
 
 from partywall.decision.action import ActionType
 from partywall.decision.facts import (
+    CollectionFacts,
     Grant,
     KeyFacts,
     ModelFacts,
@@ -28,7 +29,7 @@ from partywall.decision.facts import (
 )
 from partywall.decision.labels import Classification
 from partywall.decision.principal import Kind
-from partywall.wire.ids import KeyId, ModelId, OrganisationId, ServerId, TenantId
+from partywall.wire.ids import CollectionId, KeyId, ModelId, OrganisationId, ServerId, TenantId
 
 PIECE_TENANTS: Final = 100
 PIECE_ROWS: Final = 1_000
@@ -44,12 +45,14 @@ _SUBJECTS: Final = """
     where tenant = any($1) and state <> 'deleted'"""
 _GRANTS: Final = "select subject, action, resource, expires_at_s from control.subject_grant where tenant = any($1)"
 _MODELS: Final = """
-    select tenant, id, slug, upstream, upstream_model, hosted, classification, context_tokens
+    select tenant, id, slug, upstream, upstream_model, hosted, classification, context_tokens, purpose, dimensions
     from control.model where tenant = any($1)"""
 _SERVERS: Final = "select tenant, id, slug, url, manifest, classification from control.server where tenant = any($1)"
 _TOOLS: Final = """
     select server, name, description, schema, output_schema, annotations, digest
     from control.tool where tenant = any($1) order by server, name"""
+_COLLECTIONS: Final = """
+    select tenant, id, slug, model, dimensions, classification from control.collection where tenant = any($1)"""
 _POLICIES: Final = """
     select distinct on (tenant) tenant, number, sha256, module
     from control.policy_revision where tenant = any($1) order by tenant, number desc"""
@@ -74,6 +77,7 @@ _PIECE: Final = {
     "servers": _SERVERS,
     "tools": _TOOLS,
     "policies": _POLICIES,
+    "collections": _COLLECTIONS,
 }
 
 Rows = list[asyncpg.Record]
@@ -139,7 +143,15 @@ async def _revocations(connection: asyncpg.Connection, since: int, now_s: float)
 
 
 def build_tenants(
-    *, tenants: Rows, subjects: Rows, grants: Rows, models: Rows, servers: Rows, tools: Rows, policies: Rows
+    *,
+    tenants: Rows,
+    subjects: Rows,
+    grants: Rows,
+    models: Rows,
+    servers: Rows,
+    tools: Rows,
+    policies: Rows,
+    collections: Rows,
 ) -> Iterable[TenantFacts]:
     """Yield the facts of each tenant row; each other row goes to the one tenant that it names."""
     granted: dict[str, list[Grant]] = defaultdict(list)
@@ -153,6 +165,7 @@ def build_tenants(
     subjects_of = _grouped(_subject(row, granted) for row in subjects if row["kind"] in _KINDS)
     models_of = _grouped(_model(row) for row in models)
     servers_of = _grouped(_server(row, approved) for row in servers)
+    collections_of = _grouped(_collection(row) for row in collections)
     policy_of = {row["tenant"]: _policy(row) for row in policies}
     for row in tenants:
         tenant = row["id"]
@@ -168,6 +181,7 @@ def build_tenants(
             subjects=subjects_of.get(tenant, {}),
             models=models_of.get(tenant, {}),
             servers=servers_of.get(tenant, {}),
+            collections=collections_of.get(tenant, {}),
         )
 
 
@@ -198,6 +212,18 @@ def _model(row: asyncpg.Record) -> tuple[str, ModelFacts]:
         hosted=row["hosted"],
         classification=Classification(row["classification"]),
         context_tokens=row["context_tokens"],
+        purpose=row["purpose"],
+        dimensions=row["dimensions"] or 0,
+    )
+
+
+def _collection(row: asyncpg.Record) -> tuple[str, CollectionFacts]:
+    return row["tenant"], CollectionFacts(
+        id=CollectionId(row["id"]),
+        slug=row["slug"],
+        model=ModelId(row["model"]),
+        dimensions=row["dimensions"],
+        classification=Classification(row["classification"]),
     )
 
 

@@ -16,9 +16,12 @@ from partywall.errors import Unavailable
 from partywall.store.configuration import ROLES
 from partywall.store.dsn import read_dsn, with_role
 from partywall.store.guard import check_logs, check_version
+from partywall.store.hardening import VECTORS
 from partywall.store.scram import verifier
 
 TIMEOUT_S: Final = 10.0
+VECTOR_VERSION: Final = (0, 8)
+"""The first that goes on searching an index where a filter left too few."""
 
 
 async def prepare(dsn_file: Path, instance: str, password: str) -> tuple[str, str]:
@@ -39,6 +42,8 @@ async def prepare(dsn_file: Path, instance: str, password: str) -> tuple[str, st
         await check_logs(connection)
         await _check_owner(connection, instance)
         await _ensure_reader(connection, role, password, reader_dsn)
+        if instance == "data":
+            await _check_vectors(connection, role)
     finally:
         await connection.close(timeout=TIMEOUT_S)
     return owner_dsn, reader_dsn
@@ -66,6 +71,28 @@ async def _ensure_reader(connection: Any, role: str, password: str, reader_dsn: 
     await connection.execute("revoke all on schema public from public")
     if not await _can_connect(reader_dsn):
         raise Unavailable(f"the role {role} cannot connect: pg_hba.conf must let it in", code="unsafe-role")
+
+
+async def _check_vectors(connection: Any, role: str) -> None:
+    """Refuse a data database without pgvector where collections look for it: only its superuser may make it."""
+    version = await connection.fetchval(
+        "select e.extversion from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace"
+        " where e.extname = 'vector' and n.nspname = $1",
+        VECTORS,
+    )
+    usable = version is not None and all(
+        [
+            await connection.fetchval("select has_schema_privilege($1, $2, 'usage')", name, VECTORS)
+            for name in (role, await connection.fetchval("select current_user"))
+        ]
+    )
+    if not usable or tuple(int(part) for part in version.split(".")[:2]) < VECTOR_VERSION:
+        raise Unavailable(
+            f"the external data database needs pgvector {'.'.join(map(str, VECTOR_VERSION))} or later in the schema"
+            f" {VECTORS}: as its superuser, create schema {VECTORS}; create extension vector schema {VECTORS};"
+            f" grant usage on schema {VECTORS} to {role}, and to its owner",
+            code="no-pgvector",
+        )
 
 
 async def _set_password(connection: Any, role: str, password: str) -> None:

@@ -11,6 +11,9 @@ from typing import Final
 
 from partywall.store.configuration import Roles
 
+VECTORS: Final = "vectors"
+"""The schema of the extension pgvector."""
+
 _VIEWS: Final = r"""
 do $do$
 declare found record;
@@ -84,6 +87,7 @@ def role_statements(roles: Roles, verifiers: dict[str, str]) -> list[str]:
 
 def database_statements(instance: str, roles: Roles) -> list[str]:
     """Return what closes the instance's database; to be run in it, any number of times."""
+    vectors = _vectors(roles) if instance == "data" else []
     return [
         f"revoke all on database {instance} from public",
         f"grant connect on database {instance} to {roles.reader}",
@@ -92,4 +96,16 @@ def database_statements(instance: str, roles: Roles) -> list[str]:
         f"grant usage on language plpgsql to {roles.owner}",
         _VIEWS.replace("OWNER", roles.owner),
         _ESTIMATES.replace("OWNER", roles.owner),
+        *vectors,
+    ]
+
+
+def _vectors(roles: Roles) -> list[str]:
+    """Return what makes pgvector there, in a schema of its own: only a superuser may."""
+    return [
+        f"create schema if not exists {VECTORS}",
+        f"revoke all on schema {VECTORS} from public",
+        f"create extension if not exists vector schema {VECTORS}",
+        "alter extension vector update",
+        f"grant usage on schema {VECTORS} to {roles.owner}, {roles.reader}",
     ]

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from partywall.errors import Bug
+from partywall.errors import Bug, LimitExceeded
 from partywall.wire.ids import TenantId, is_id
 
 LEAVES_LIMIT: Final = 1_000
@@ -36,8 +36,9 @@ class LeafShape(msgspec.Struct, frozen=True, kw_only=True):
 async def create_leaf(connection: Any, tenant: TenantId, leaf: str, shape: LeafShape, *, reader: str = "pw_app") -> str:
     """Create a tenant's leaf and return its name, `leaf.<id>`.
 
-    connection: asyncpg, as the data owner. leaf: the collection's id. Raises: Bug for ids of another shape or beyond
-    LEAVES_LIMIT; asyncpg's errors, having created nothing.
+    connection: asyncpg, as the data owner. leaf: the collection's id, or `vec_` and its random part.
+    Raises: Bug for ids of another shape; LimitExceeded (`leaves-full`) beyond LEAVES_LIMIT; asyncpg's errors, having
+    created nothing.
     """
     if not is_id(tenant, "ten") or not _NAME.fullmatch(leaf):
         raise Bug("a leaf for something that is no collection of a tenant")
@@ -48,7 +49,7 @@ async def create_leaf(connection: Any, tenant: TenantId, leaf: str, shape: LeafS
             "select count(*) from pg_catalog.pg_class where relnamespace = 'leaf'::regnamespace and relkind = 'r'"
         )
         if made >= LEAVES_LIMIT:
-            raise Bug("this database has all the leaves it may have", code="leaves-full")
+            raise LimitExceeded("this deployment has as many collections as it may have", code="leaves-full")
         guard = f"'{tenant}'::text = (select id from pw.tenant)"  # noqa: S608  # an id of a checked shape
         for statement in (
             f"create {kind} {name} ({shape.columns})",

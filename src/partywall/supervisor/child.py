@@ -30,8 +30,8 @@ LOG_LIMIT_BYTES: Final = 32 * 1024 * 1024
 class Program(msgspec.Struct, frozen=True, kw_only=True):
     """What to run. ready: a probe; wait: whether the start waits for it. Times in seconds.
 
-    death_signal: what the kernel sends when the supervisor dies. before: what each start begins with; it only runs
-    while no process of the program lives.
+    network: whether it may have any. death_signal: what the kernel sends when the supervisor dies. before: what each
+    start begins with; it only runs while no process of the program lives.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     environment: Mapping[str, str] = {}
     stop_signal: int = signal.SIGTERM
     stop_timeout_s: float = 10.0
+    network: bool = True
     death_signal: int = signal.SIGKILL
     before: Callable[[], None] = lambda: None
 
@@ -55,7 +56,7 @@ class View(msgspec.Struct, frozen=True):
     read_only: tuple[str, ...]
 
 
-def confined(identity: Identity, view: View, *, death_signal: int = signal.SIGKILL) -> list[str]:
+def confined(identity: Identity, view: View, *, death_signal: int = signal.SIGKILL, network: bool = True) -> list[str]:
     """Return the words to put before a command, so that it runs confined as this identity, child of this process."""
     words = [sys.executable, "-I", "-S", str(Path(confine.__file__).resolve()), "--parent", str(os.getpid()),
              "--death-signal", str(int(death_signal))]  # fmt: skip
@@ -66,6 +67,8 @@ def confined(identity: Identity, view: View, *, death_signal: int = signal.SIGKI
             words += ["--bind", path]
         for path in view.read_only:
             words += ["--bind-read-only", path]
+    if not network:
+        words.append("--no-network")
     return [*words, "--"]
 
 
@@ -184,7 +187,8 @@ class Child:
     def _spawn(self) -> subprocess.Popen[bytes]:
         program = self.program
         program.before()
-        argv = [*confined(program.identity, self._view, death_signal=program.death_signal), *program.argv]
+        words = confined(program.identity, self._view, death_signal=program.death_signal, network=program.network)
+        argv = [*words, *program.argv]
         with open_log(program.log_path) as log_file:
             return subprocess.Popen(  # noqa: S603  # our own words, and no shell
                 argv,

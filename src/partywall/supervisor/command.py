@@ -37,15 +37,29 @@ _COLOURS: Final = {"ready": "green", "starting": "yellow", "restarting": "red", 
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes any free one.  [default: 8470]")
 @click.option("--workers", type=click.IntRange(1, 64), help="Gateway processes.  [default: 1]")
 @click.option("--model/--no-model", default=None, help="Run the local model server.")
+@click.option("--embeddings/--no-embeddings", default=None, help="Run the local embedding model.")
 @click.option("--json", "as_json", is_flag=True, help="Print progress and the final state as JSON lines.")
-def up(*, host: str | None, port: int | None, workers: int | None, model: bool | None, as_json: bool) -> None:
+def up(
+    *,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    model: bool | None,
+    embeddings: bool | None,
+    as_json: bool,
+) -> None:
     """Start the platform in this home, and keep it up until Ctrl-C or SIGTERM.
 
     Exit status 0: stopped as asked. 1: could not start, and the message says why.
     """
     home = default_home()
     try:
-        settings = _overridden(configuration.load(home), host, port, workers, model)
+        settings = _overridden(
+            configuration.load(home),
+            {"host": host, "port": port, "workers": workers},
+            model=model,
+            embeddings=embeddings,
+        )
         _run(home, settings, _Teller(as_json=as_json))
     except PartywallError as error:
         if as_json:
@@ -53,18 +67,15 @@ def up(*, host: str | None, port: int | None, workers: int | None, model: bool |
         raise click.ClickException(error.public) from error
 
 
-def _overridden(
-    settings: Settings,
-    host: str | None,
-    port: int | None,
-    workers: int | None,
-    model: bool | None,  # noqa: FBT001
-) -> Settings:
-    given = {"host": host, "port": port, "workers": workers}
-    gateway = msgspec.structs.replace(settings.gateway, **{k: v for k, v in given.items() if v is not None})
-    if model is not None:
-        settings = msgspec.structs.replace(settings, model=msgspec.structs.replace(settings.model, enabled=model))
-    return msgspec.structs.replace(settings, gateway=gateway)
+def _overridden(settings: Settings, gateway: dict[str, str | int | None], **enabled: bool | None) -> Settings:
+    """Return the settings with what the command line says. enabled: `model`, `embeddings`."""
+    given = {name: value for name, value in gateway.items() if value is not None}
+    settings = msgspec.structs.replace(settings, gateway=msgspec.structs.replace(settings.gateway, **given))
+    for name, wanted in enabled.items():
+        if wanted is not None:
+            changed = msgspec.structs.replace(getattr(settings, name), enabled=wanted)
+            settings = msgspec.structs.replace(settings, **{name: changed})
+    return settings
 
 
 def _run(home: Home, settings: Settings, teller: _Teller) -> None:

@@ -27,6 +27,7 @@ from typing import Final, NamedTuple
 
 FAILED_STATUS: Final = 126
 CLONE_NEWNS: Final = 0x0002_0000
+CLONE_NEWNET: Final = 0x4000_0000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x4_0000
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
@@ -66,6 +67,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--death-signal", type=int, default=int(signal.SIGKILL))
     parser.add_argument("--bind", action="append", default=[])
     parser.add_argument("--bind-read-only", action="append", default=[])
+    parser.add_argument("--no-network", action="store_true")
     parser.add_argument("argv", nargs="+")
     return parser.parse_args(list(arguments))
 
@@ -78,6 +80,8 @@ def confine(options: argparse.Namespace) -> None:
         groups = [int(group) for group in options.groups.split(",") if group]
         binds = [Bind(path, True) for path in options.bind] + [Bind(path, False) for path in options.bind_read_only]
         open_view(binds, options.uid, {options.gid, *groups})
+        if options.no_network:
+            leave_network()
         os.setgroups(groups)
         os.setresgid(options.gid, options.gid, options.gid)
         os.setresuid(options.uid, options.uid, options.uid)
@@ -87,6 +91,14 @@ def confine(options: argparse.Namespace) -> None:
     _prctl(PR_SET_PDEATHSIG, options.death_signal)
     if os.getppid() != options.parent:
         raise ConfineError("the supervisor is gone")
+
+
+def leave_network() -> None:
+    """Leave this process without any network, loopback included; sockets of the file system stay.
+
+    Where the starter may not (a container without the right), the process keeps what its starter has: see ADR-0008.
+    """
+    _libc.unshare(CLONE_NEWNET)
 
 
 def open_view(binds: Sequence[Bind], uid: int, groups: set[int]) -> None:

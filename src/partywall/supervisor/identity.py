@@ -26,6 +26,7 @@ USERS: Final[Mapping[str, str]] = {
     "ledger": "partywall-ledger",
     "gateway": "partywall-gateway",
     "model": "partywall-model",
+    "embeddings": "partywall-embeddings",
 }
 """Process (a gateway worker counts as `gateway`) -> system user."""
 

@@ -71,7 +71,7 @@ def _owned(home: Home) -> list[tuple[str, Path]]:
 def _sockets(home: Home) -> list[tuple[str, Path]]:
     postgres = [(f"postgres-{instance}", home.postgres_socket_dir(instance)) for instance in INSTANCES]
     return [*postgres, ("issuer", home.issuer_socket.parent), ("ledger", home.ledger_socket.parent),
-            ("model", home.run / "model")]  # fmt: skip
+            ("model", home.run / "model"), ("embeddings", home.embeddings_socket.parent)]  # fmt: skip
 
 
 def _folder(path: Path, mode: int, *, owner: int = -1, group: int = -1) -> None:

@@ -55,7 +55,8 @@ def stages(
     issuer = plan.service("issuer", readiness.accepts(home.issuer_socket))
     model = [plan.model()] if settings.model.enabled else []
     gateways = [plan.gateway(index, listener) for index in range(settings.gateway.workers)]
-    return [databases, [issuer], [ledger, *model], gateways]
+    embeddings = [plan.embeddings()] if settings.embeddings.enabled else []
+    return [databases, [issuer], [ledger, *model, *embeddings], gateways]
 
 
 def _is_external(settings: Settings, instance: str) -> bool:
@@ -109,6 +110,24 @@ class _Plan:
             ready=readiness.file_exists(self._home.run / "model" / "port"),
             log_path=self._home.log("model"),
             environment=self._environment,
+            wait=False,
+            stop_timeout_s=SERVICE_STOP_S,
+        )
+
+    def embeddings(self) -> Program:
+        """Nothing waits for it, either. Its libraries start no threads beside those that it is given, and reach nobody:
+        onnxruntime reports to its maker unless it is told not to.
+        """
+        bounds = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
+        quiet = {"ORT_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
+        return Program(
+            name="embeddings",
+            identity=self._isolation.of("embeddings"),
+            argv=(*self._serve, "embeddings"),
+            ready=readiness.accepts(self._home.embeddings_socket),
+            log_path=self._home.log("embeddings"),
+            environment={**self._environment, **bounds, **quiet},
+            network=False,
             wait=False,
             stop_timeout_s=SERVICE_STOP_S,
         )

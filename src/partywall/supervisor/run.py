@@ -181,7 +181,7 @@ class Deployment:
     async def _stop(self) -> None:
         """Doors first, then what they need, the databases last."""
         self._down = True
-        for group in (("gateway",), ("model", "ledger", "issuer"), ("postgres",)):
+        for group in (("gateway",), ("model", "embeddings", "ledger", "issuer"), ("postgres",)):
             children = [child for child in self._children if child.program.name.startswith(group)]
             for child in children:
                 self._tell(Progress(child.program.name, "stopping"))

@@ -23,6 +23,7 @@ ServerId = NewType("ServerId", str)
 ModelId = NewType("ModelId", str)
 PolicyId = NewType("PolicyId", str)
 TokenId = NewType("TokenId", str)
+CollectionId = NewType("CollectionId", str)
 
 PREFIXES: Final = {
     OrganisationId: "org",
@@ -37,6 +38,7 @@ PREFIXES: Final = {
     ModelId: "mdl",
     PolicyId: "pol",
     TokenId: "tok",
+    CollectionId: "col",
 }
 ID_BYTES: Final = 16
 _SHAPE: Final = re.compile(r"[a-z]{3}_[a-z2-7]{26}", re.ASCII)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -39,8 +40,8 @@ def reach(*extra: str) -> tuple[str, ...]:
     return (*{sys.prefix, sys.base_prefix, str(Path(sys.base_prefix).resolve())}, *extra)
 
 
-def run(identity: Identity, view: View, script: str) -> subprocess.CompletedProcess[str]:
-    words = [*confined(identity, view), sys.executable, "-I", "-c", script]
+def run(identity: Identity, view: View, script: str, *, network: bool = True) -> subprocess.CompletedProcess[str]:
+    words = [*confined(identity, view, network=network), sys.executable, "-I", "-c", script]
     return subprocess.run(words, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
 
 
@@ -151,3 +152,14 @@ def wait_until(condition: object, timeout_s: float = 5.0) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@root_only
+def test_a_program_without_network_reaches_nobody_not_even_this_machine(somebody: Identity) -> None:
+    script = "import socket;s=socket.create_connection(('127.0.0.1',{port}),2)"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert run(somebody, View((), reach()), script.format(port=port)).returncode == 0
+        done = run(somebody, View((), reach()), script.format(port=port), network=False)
+    assert done.returncode != 0
+    assert "unreachable" in done.stderr

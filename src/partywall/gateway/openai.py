@@ -1,4 +1,4 @@
-"""OpenAI's door: `/v1/chat/completions` and `/v1/models`, so that its SDK works unmodified."""
+"""OpenAI's door: `/v1/chat/completions`, `/v1/embeddings` and `/v1/models`, so that its SDK works unmodified."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from partywall.gateway.http import Request
 from partywall.gateway.routes.document import MEMBERS, Described, Doc, Documented, Link
 from partywall.wire import replies
 from partywall.wire.openai import ChatReply, ChatRequest, parse_chat
+from partywall.wire.openai_embeddings import EmbeddingsReply, EmbeddingsRequest, parse_embeddings
 from partywall.wire.strict_json import parse_json
 
 CHAT: Final = "/v1/chat/completions"
+EMBEDDINGS: Final = "/v1/embeddings"
 MODELS: Final = "/v1/models"
 
 
@@ -34,6 +36,20 @@ ROUTES: Final = (
             reply=ChatReply,
             errors={404: ("not-found",)},
             example=_EXAMPLE,
+            openai=True,
+        ),
+    ),
+    Described(
+        "POST",
+        EMBEDDINGS,
+        Doc(
+            summary="Turn texts into vectors",
+            tag="models",
+            who=MEMBERS,
+            request=EmbeddingsRequest,
+            reply=EmbeddingsReply,
+            errors={404: ("not-found",)},
+            example={"model": "minilm", "input": ["Hello"]},
             openai=True,
         ),
     ),
@@ -75,7 +91,7 @@ class Submitter(Protocol):
 class OpenAiDoor:
     """Parses, submits, replies in OpenAI's form. Nothing that it read names a tenant."""
 
-    prefixes = (CHAT, MODELS)
+    prefixes = (CHAT, EMBEDDINGS, MODELS)
     routes: tuple[Documented, ...] = ROUTES
     openai_errors = True
 
@@ -89,6 +105,9 @@ class OpenAiDoor:
         if request.path == CHAT:
             _only(request, "POST")
             await self._chat(request, principal)
+        elif request.path == EMBEDDINGS:
+            _only(request, "POST")
+            await self._embeddings(request, principal)
         elif request.path == MODELS or request.path.startswith(MODELS + "/"):
             _only(request, "GET")
             await self._models(request, principal)
@@ -112,6 +131,21 @@ class OpenAiDoor:
             await request.reply(200, effect.body, headers=effect.headers)
         else:
             await request.reply_stream(effect.body, media_type=effect.media_type, headers=effect.headers)
+
+    async def _embeddings(self, request: Request, principal: Principal) -> None:
+        asked = parse_embeddings(parse_json(await request.body()))
+        call = Call(
+            action=ActionType.EMBED,
+            kind="model",
+            name=asked.model,
+            payload=asked,
+            trace_id=request.trace_id,
+            parameters={"inputs": len(asked.texts)},
+        )
+        with request.cancelled_when_gone():
+            effect = await self._pipeline.submit(principal, call)
+        assert isinstance(effect.body, bytes)
+        await request.reply(200, effect.body, headers=effect.headers)
 
     async def _models(self, request: Request, principal: Principal) -> None:
         call = Call(action=ActionType.MODEL_LIST, kind="model", name="*", payload={}, trace_id=request.trace_id)

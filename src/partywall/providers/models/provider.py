@@ -16,12 +16,13 @@ from partywall.decision.facts import ModelFacts, SubjectFacts, TenantFacts
 from partywall.decision.labels import Label, Trust
 from partywall.decision.permit import Permit, PermitClaims
 from partywall.decision.ports import Call, Clock, Delta, Effect, Located, Prepared, Road
-from partywall.errors import BadReply, CallerFault, NotFound, ProviderFault, ProviderRefused
+from partywall.errors import BadReply, CallerFault, Malformed, NotFound, ProviderFault, ProviderRefused
 from partywall.providers.models.events import events_of
 from partywall.providers.models.http1 import Response, Upstreams
 from partywall.wire.ids import ActId
 from partywall.wire.openai import ChatChunk, ChatReply, ChatRequest, parse_chat
 
+LISTED: Final = frozenset({ActionType.MODEL_REQUEST, ActionType.EMBED})
 CHAT_PATH: Final = "/v1/chat/completions"
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _reply = msgspec.json.Decoder(ChatReply)
@@ -70,6 +71,8 @@ class ModelProvider:
         resource = Resource(self._region, facts.id, "model", model.id)
         try:
             request = call.payload if isinstance(call.payload, ChatRequest) else parse_chat(call.payload)
+            if model.purpose != "chat":
+                raise Malformed("this model makes embeddings: ask for them at /v1/embeddings", code="not-a-chat-model")
         except CallerFault as fault:
             fault.about = resource
             raise
@@ -289,12 +292,8 @@ def raise_for(response: Response) -> None:
 
 
 def _listing(facts: TenantFacts, claims: PermitClaims, now_s: float) -> bytes:
-    granted = {
-        grant.resource
-        for subject in _acting(facts, claims)
-        for grant in subject.grants
-        if grant.action is ActionType.MODEL_REQUEST and (grant.expires_at_s is None or grant.expires_at_s > now_s)
-    }
+    held = [_live_grants(subject, now_s) for subject in _acting(facts, claims)]
+    granted = {resource for _action, resource in frozenset.intersection(*held)} if held else set()
     data = [
         {"id": model.slug, "object": "model", "created": 0, "owned_by": "partywall"}
         for model in sorted(facts.models.values(), key=lambda model: model.slug)
@@ -304,8 +303,19 @@ def _listing(facts: TenantFacts, claims: PermitClaims, now_s: float) -> bytes:
 
 
 def _acting(facts: TenantFacts, claims: PermitClaims) -> list[SubjectFacts]:
-    subject = facts.subjects.get(claims.principal.id)
-    return [] if subject is None else [subject]
+    """Return who must hold a grant: the caller, and the user that it acts for; nobody when either is gone."""
+    principal = claims.principal
+    names = [principal.id] if principal.on_behalf_of is None else [principal.id, principal.on_behalf_of]
+    acting = [facts.subjects[name] for name in names if name in facts.subjects]
+    return acting if len(acting) == len(names) else []
+
+
+def _live_grants(subject: SubjectFacts, now_s: float) -> frozenset[tuple[ActionType, str]]:
+    return frozenset(
+        (grant.action, grant.resource)
+        for grant in subject.grants
+        if grant.action in LISTED and (grant.expires_at_s is None or grant.expires_at_s > now_s)
+    )
 
 
 def _event(value: dict[str, Any]) -> bytes:

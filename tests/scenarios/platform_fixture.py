@@ -25,6 +25,9 @@ class Platform(Throwaway):
         # mkdtemp makes a folder that only its owner may pass: the children need their own view to get below it
         self.folder = Path(tempfile.mkdtemp(prefix="pw-")).resolve()
         super().__init__("--no-model", *options, path=self.folder / "home")
+        self.home.path.mkdir()
+        # identity providers of the tests are on this machine, without certificates
+        self.home.config.write_text("[federation]\nloopback_http = true\n")
         self._targets: list[Target] = []
 
     @property

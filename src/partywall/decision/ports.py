@@ -38,12 +38,14 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """A call made exact: the resource it names and the bytes that will be sent, before any decision.
 
     note: what `prepare` wants `perform` to know beside the bytes (`Permit.note`); it never leaves the process.
+    also_log: a tenant that this is done to from outside: its own log gets the same records, before anything is done.
     """
 
     resource: Resource
     payload: bytes
     hosted: bool = False
     note: Any = None
+    also_log: TenantId | None = None
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True):

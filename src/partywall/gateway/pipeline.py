@@ -67,6 +67,7 @@ class _Journey(msgspec.Struct):
     prepared: Prepared | None
     fault: CallerFault | None = None
     policy_revision: str = ""
+    told: bool = False
 
     def record(self, phase: Phase, now_s: float, **what: object) -> Record:
         """Return the ledger's record of this action at this point."""
@@ -94,6 +95,11 @@ class _Journey(msgspec.Struct):
             fields["classification"] = int(envelope.label.classification)
         fields.update(what)
         return Record(**fields)  # type: ignore[arg-type]
+
+    def copy(self, record: Record) -> Record | None:
+        """Return the record for the log of the tenant that this is done to from outside, without the credential."""
+        also = None if self.prepared is None else self.prepared.also_log
+        return None if also is None else msgspec.structs.replace(record, log=also, credential=None)
 
 
 class Pipeline:
@@ -258,6 +264,32 @@ class Pipeline:
         except asyncio.CancelledError:  # it is written all the same (`Ledger.append`), and nothing follows it
             await asyncio.shield(self._close_failed(journey, Result.CANCELLED, reason="cancelled"))
             raise
+        copy = journey.copy(record)
+        if copy is not None:
+            await self._tell(journey, copy)
+
+    async def _tell(self, journey: _Journey, intent: Record) -> None:
+        """Have the log of the tenant that this is done to say so too, on disk, before it is done."""
+        telling = asyncio.ensure_future(self._told(journey, intent))
+        try:
+            await asyncio.shield(telling)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._untold(journey, telling))
+            raise
+
+    async def _told(self, journey: _Journey, intent: Record) -> None:
+        try:
+            await self._append(intent, durable=True)
+        except Unavailable:
+            await self._close_failed(journey, Result.FAILED, reason="tenant-not-told")
+            raise
+        journey.told = True
+
+    async def _untold(self, journey: _Journey, telling: asyncio.Future[None]) -> None:
+        """Close what was begun when its caller went away while the tenant was told."""
+        await asyncio.wait((telling,))
+        if telling.exception() is None:
+            await self._close_failed(journey, Result.CANCELLED, reason="cancelled")
 
     async def _append(self, record: Record, *, durable: bool) -> None:
         try:
@@ -347,7 +379,10 @@ class Pipeline:
     async def _close(self, journey: _Journey, result: Result, *, reason: str = "", **what: object) -> None:
         """Record the outcome. Raises: Unavailable(`outcome-unrecorded`): the effect happened, its record did not."""
         record = journey.record(Phase.OUTCOME, self._clock(), result=result, reason=reason, **what)
+        copy = journey.copy(record) if journey.told else None
         try:
+            if copy is not None:
+                await self._ledger.append(copy, durable=False)
             await self._ledger.append(record, durable=False)
         except PartywallError as error:
             self._log.error("outcome.unrecorded", error, act=journey.envelope.act, result=result.value)

@@ -21,6 +21,7 @@ from typing import Final
 
 from partywall.gateway.routes.audit import AUDIT, AuditRoute
 from partywall.gateway.routes.audit_search import AUDIT_SEARCH, AuditSearchRoute
+from partywall.gateway.routes.break_glass import BREAK_GLASS
 from partywall.gateway.routes.collections import COLLECTION_DOCUMENTS, COLLECTION_OPERATIONS, CollectionRoute
 from partywall.gateway.routes.federation import FEDERATION
 from partywall.gateway.routes.keys import KEYS
@@ -48,6 +49,7 @@ OPERATIONS: Final[tuple[OperationRoute, ...]] = (
     *POLICIES,
     *SERVERS,
     *COLLECTION_OPERATIONS,
+    *BREAK_GLASS,
     *FEDERATION,
 )
 ROUTES: Final[tuple[Route, ...]] = (*OPERATIONS, *AUDIT, *AUDIT_SEARCH, *MEMORY, *COLLECTION_DOCUMENTS)

@@ -567,7 +567,7 @@ class BreakGlassApprove(_Change, frozen=True, tag="break-glass.approve"):
 
 
 class BreakGlassRefuse(_Change, frozen=True, tag="break-glass.refuse"):
-    """approve on `break-glass/<id>`. Says no, or takes an approval back with all that it gave. Reply: request object."""
+    """approve on `break-glass/<id>`. Says no, or takes back an approval with what it gave. Reply: request object."""
 
     request: BreakGlassRef
 

@@ -398,6 +398,34 @@ class Extract(Page, frozen=True, kw_only=True):
     at_head: bool
 
 
+class BreakGlassRequest(Reply, frozen=True, kw_only=True):
+    """A request to look into a tenant. state: requested | approved | refused | withdrawn | expired.
+
+    ends_at_s: when the approval ends; subject: the user that it made; token: the one it gave, to revoke it by.
+    """
+
+    id: Id
+    tenant: Id
+    requester: Id
+    justification: str
+    actions: list[ActionName]
+    life_s: float
+    state: Annotated[str, Meta(pattern=r"^(requested|approved|refused|withdrawn|expired)\Z")]
+    requested_at_s: float
+    expires_at_s: float
+    approver: Id | UnsetType = UNSET
+    decided_at_s: float | UnsetType = UNSET
+    ends_at_s: float | UnsetType = UNSET
+    subject: Id | UnsetType = UNSET
+    token: Id | UnsetType = UNSET
+
+
+class BreakGlassRequests(Page, frozen=True, kw_only=True):
+    """A page of requests, newest first."""
+
+    requests: list[BreakGlassRequest]
+
+
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 Classified = Annotated[str, Meta(pattern=r"^(public|internal|confidential|restricted)\Z")]

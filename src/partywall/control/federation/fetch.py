@@ -24,7 +24,7 @@ from partywall.settings import FederationSettings
 from partywall.wire.strict_json import parse_json
 
 REPLY_LIMIT_BYTES: Final = 262_144
-TIMEOUT_S: Final = 5.0
+TIMEOUT_S: Final = 4.0
 CONNECT_TIMEOUT_S: Final = 3.0
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _NETWORK_FAULTS: Final = (

@@ -180,6 +180,7 @@ class ProviderKeys:
             raise _unusable(error.code) from error
         finally:
             known.fetch = None
+            known.tried_at_s = self._clock()
 
 
 def parse_key_set(document: Any, kind: ProviderKind) -> dict[str, PublicKey]:

@@ -9,7 +9,7 @@ from knockouts.evidence import AuditAnyLog, DenialsUnrecorded, RecordsRaw
 from knockouts.identity import RevocationIgnored, StreamUnchecked, SuspensionIgnored, TenantHeader, TokenUnverified
 from knockouts.knocked import Knocked
 from knockouts.memory import MemoryShared
-from knockouts.tools import AddressNamed, ManifestUnpinned, PayloadPasted, SchemaOff, ToolCredentialForwarded
+from knockouts.tools import AddressNamed, ManifestUnpinned, PayloadPasted, ReachOff, SchemaOff, ToolCredentialForwarded
 
 CAUGHT_BY: tuple[tuple[type[Knocked], str], ...] = (
     (CredentialForwarded, "ID-2"),
@@ -30,6 +30,7 @@ CAUGHT_BY: tuple[tuple[type[Knocked], str], ...] = (
     (RecordsRaw, "MCP-1"),
     (ManifestUnpinned, "MCP-3"),
     (AddressNamed, "MCP-4"),
+    (ReachOff, "MCP-4s"),
     (PayloadPasted, "MCP-5"),
     (SchemaOff, "MCP-5s"),
     (ToolCredentialForwarded, "MCP-7"),

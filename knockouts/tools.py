@@ -14,6 +14,7 @@ from partywall.providers.tools import provider as tools
 from partywall.providers.tools.exchange import Exchange
 from partywall.providers.tools.provider import ToolProvider
 from partywall.providers.tools.upstream import request_body
+from partywall.reach import Address, Reach
 
 
 class ManifestUnpinned(Knocked):
@@ -51,7 +52,7 @@ class AddressNamed(Remembering):
                 named = request.header("x-mcp-server-url") if request is not None else None
                 return super()._link(server if named is None else msgspec.structs.replace(server, url=named))
 
-        return Obliging(self.directory, clock=self.clock)
+        return Obliging(self.directory, clock=self.clock, reach=self.make_reach())
 
 
 class PayloadPasted(Knocked):
@@ -89,3 +90,16 @@ class ToolCredentialForwarded(Remembering):
 
         swap(Exchange, "post", forward)
         return super().make_tools()
+
+
+class ReachOff(Knocked):
+    """Calls tool servers wherever they lie."""
+
+    name = "reach-off"
+
+    def make_reach(self) -> Reach:
+        class Anywhere(Reach):
+            def allows(self, address: Address) -> bool:
+                return True
+
+        return Anywhere()

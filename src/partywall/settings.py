@@ -6,6 +6,7 @@ here. `Home` says where everything lives and which process owns it.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tomllib
 from pathlib import Path
@@ -137,6 +138,21 @@ class FederationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     loopback_http: bool = False
 
 
+class ToolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where tenants' tool servers may lie, beside public addresses.
+
+    private_networks: CIDR, such as `10.1.0.0/16`. loopback: on this machine itself, for development.
+    """
+
+    private_networks: tuple[str, ...] = ()
+    loopback: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError for what is no network."""
+        for network in self.private_networks:
+            ipaddress.ip_network(network)
+
+
 class ClientSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One OAuth client that has no metadata document. redirect_uris: https, or http on loopback (any port there)."""
 
@@ -208,6 +224,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ledger: LedgerSettings = LedgerSettings()
     model: ModelSettings = ModelSettings()
     embeddings: EmbeddingSettings = EmbeddingSettings()
+    tools: ToolSettings = ToolSettings()
     collections: CollectionSettings = CollectionSettings()
 
     @property

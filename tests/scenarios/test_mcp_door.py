@@ -32,6 +32,7 @@ from partywall.gateway.mcp_authorization import Challenges
 from partywall.gateway.pipeline import Pipeline
 from partywall.providers.tools import drift
 from partywall.providers.tools.provider import ToolProvider
+from partywall.reach import Reach
 from partywall.settings import GatewaySettings
 from partywall.telemetry.log import Log
 from partywall.wire import mcp as wire
@@ -53,7 +54,7 @@ class House:
     def __init__(self, log_file):
         self.now = NOW
         self.facts, self.ledger = Facts(), Ledger()
-        self.tools = ToolProvider(self.facts, clock=lambda: self.now)
+        self.tools = ToolProvider(self.facts, clock=lambda: self.now, reach=Reach(loopback=True))
         authenticator = Authenticator(self.facts, region="local", clock=lambda: self.now)
         self.pipeline = Pipeline(
             directory=self.facts, ledger=self.ledger, decider=Decider(), providers={"tool": self.tools},

@@ -7,15 +7,13 @@ from typing import Final
 
 import msgspec
 
-from partywall.assurance.target import Target
+from partywall.assurance.target import NotHere, Target
+
+__all__ = ["PROBES", "Attack", "Finding", "Leak", "NotHere", "Probe", "expect", "probe"]
 
 
 class Leak(Exception):
     """The wall did not hold; the text is the evidence."""
-
-
-class NotHere(Exception):
-    """The probe needs something that this deployment or this place does not offer; the text is the reason."""
 
 
 Attack = Callable[[Target], str]

@@ -17,6 +17,10 @@ class SetupFailed(Exception):
     """The deployment did not let the probes set up their tenants."""
 
 
+class NotHere(Exception):
+    """The probe needs something that this deployment or this place does not offer; the text is the reason."""
+
+
 class Side:
     """One throwaway tenant, seen by its own admin."""
 
@@ -84,7 +88,12 @@ class Side:
         """Call a tool (MCP 2025-11-25, no session)."""
         body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
         sent = {"mcp-protocol-version": "2025-11-25"} | headers
-        return self.wire.send("POST", f"/mcp/{server}", credential=credential, body=body, headers=sent)
+        answer = self.wire.send("POST", f"/mcp/{server}", credential=credential, body=body, headers=sent)
+        if server == "probe-tools" and b"tool-server-address" in answer.body:
+            raise NotHere(
+                "it reaches no tool server on this machine: `partywall up --loopback-tools` lets it be probed"
+            )
+        return answer
 
     def remember(self, credential: str, key: str, value: Any) -> Answer:
         """Write to the caller's memory."""

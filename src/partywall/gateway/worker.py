@@ -53,6 +53,7 @@ from partywall.providers.operator.provider import OperatorProvider
 from partywall.providers.operator.sign_in import SignInProvider
 from partywall.providers.operator.table import KINDS
 from partywall.providers.tools.provider import ToolProvider
+from partywall.reach import Reach, parse_networks
 from partywall.settings import Home, Settings
 from partywall.store.collections import StoredCollections
 from partywall.store.directory import ControlDirectory
@@ -180,7 +181,17 @@ class Gateway:
 
     def make_tools(self) -> Provider:
         """MCP tool servers."""
-        return ToolProvider(self.directory, clock=self.clock, timeout_s=self.settings.gateway.upstream_timeout_s)
+        return ToolProvider(
+            self.directory,
+            clock=self.clock,
+            timeout_s=self.settings.gateway.upstream_timeout_s,
+            reach=self.make_reach(),
+        )
+
+    def make_reach(self) -> Reach:
+        """Where tenants' tool servers may lie."""
+        tools = self.settings.tools
+        return Reach(parse_networks(tools.private_networks), loopback=tools.loopback)
 
     def make_memory(self) -> Provider:
         """Agents' memory."""

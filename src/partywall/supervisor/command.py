@@ -38,6 +38,7 @@ _COLOURS: Final = {"ready": "green", "starting": "yellow", "restarting": "red", 
 @click.option("--workers", type=click.IntRange(1, 64), help="Gateway processes.  [default: 1]")
 @click.option("--model/--no-model", default=None, help="Run the local model server.")
 @click.option("--embeddings/--no-embeddings", default=None, help="Run the local embedding model.")
+@click.option("--loopback-tools", is_flag=True, help="Let tenants' tool servers lie on this machine. For development.")
 @click.option("--json", "as_json", is_flag=True, help="Print progress and the final state as JSON lines.")
 def up(
     *,
@@ -46,6 +47,7 @@ def up(
     workers: int | None,
     model: bool | None,
     embeddings: bool | None,
+    loopback_tools: bool,
     as_json: bool,
 ) -> None:
     """Start the platform in this home, and keep it up until Ctrl-C or SIGTERM.
@@ -60,6 +62,8 @@ def up(
             model=model,
             embeddings=embeddings,
         )
+        if loopback_tools:
+            settings = msgspec.structs.replace(settings, tools=msgspec.structs.replace(settings.tools, loopback=True))
         _run(home, settings, _Teller(as_json=as_json))
     except PartywallError as error:
         if as_json:

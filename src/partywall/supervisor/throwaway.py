@@ -69,7 +69,7 @@ class Throwaway:
 
     def start(self) -> State:
         """Start it (again), and return its state once it is ready. Raises: Unavailable with what it said."""
-        words = [*self._command, "--port", "0", "--json", *self._options]
+        words = [*self._command, "--port", "0", "--loopback-tools", "--json", *self._options]
         environment = {**os.environ, "PARTYWALL_HOME": str(self.home.path)}
         self._process = subprocess.Popen(  # noqa: S603  # our own words, and no shell
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment, cwd="/"

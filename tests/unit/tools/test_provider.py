@@ -20,6 +20,7 @@ from partywall.decision.verdict import Allow
 from partywall.errors import BadReply, Bug, Malformed, NotFound, ProviderFault, ProviderRefused, ProviderTimeout
 from partywall.providers.tools import drift
 from partywall.providers.tools.provider import ToolProvider
+from partywall.reach import Reach
 
 TRACE = "0" * 31 + "1"
 
@@ -48,7 +49,7 @@ class Bench:
         self.tenant, self.agent, self.server = new("ten"), new("agt"), new("mcp")
         self.url = url
         self.register(*tools)
-        self.provider = ToolProvider(self.facts, clock=lambda: self.now, **options)
+        self.provider = ToolProvider(self.facts, clock=lambda: self.now, reach=Reach(loopback=True), **options)
 
     def register(self, *tools, grants=("*",)):
         approved = {one.name: approve(one) for one in tools}

@@ -92,6 +92,27 @@ def unregistered(target: Target) -> str:
     return "unknown names lead nowhere, and no request names an address"
 
 
+@probe("MCP-4s", "a registered server at an address that nobody allowed is not called", control="tool server addresses")
+def unallowed_address(target: Target) -> str:
+    a = target.a
+    a.call_tool(a.key, "echo", {"text": "x"})  # tool servers on this machine can be called at all
+    port = a.upstream.url.rsplit(":", 1)[1]
+    tools = [{"name": "echo", "description": "Return the text.", "input_schema": a.upstream.tools[0]["inputSchema"]}]
+    hosts = ("0.0.0.0", "[::]", "0", "0x0.0", "[::ffff:0.0.0.0]")  # noqa: S104  # all lead to this machine
+    before = len(a.upstream.called)
+    for number, host in enumerate(hosts):
+        slug = f"probe-address-{number}"
+        body = {"slug": slug, "url": f"http://{host}:{port}/mcp", "tools": tools}
+        made = a.wire.send("POST", "/v1/servers", credential=a.admin, body=body)
+        if made.status == 400:
+            continue
+        agent = a.subject(f"address-{number}", [{"action": "tool.call", "resource": f"tool/{slug}/echo"}])
+        answer = a.call_tool(a.new_key(agent), "echo", {"text": "x"}, server=slug)
+        expect(said(answer) == "", f"{host} was called")
+    expect(len(a.upstream.called) == before, "a server at an address that nobody allowed was called")
+    return f"{len(hosts)} spellings of an address that nobody allowed, none called"
+
+
 @probe("MCP-5", "metacharacters reach a tool as the argument's text and as nothing else", control="canonical payload")
 def metacharacters(target: Target) -> str:
     a = target.a

@@ -1,14 +1,19 @@
 """One JSON-RPC exchange with a tool server over streamable HTTP: what is sent is given, what comes back is bounded.
 
-No redirects, proxies, cookies, compression or referer; no header but those named here. The address comes from the
-tenant's facts. Source: MCP specification "Transports", attacks.md MCP-4 and MCP-7.
+No redirects, proxies, cookies, compression or referer; no header but those named here. The URL comes from the tenant's
+facts, and its name may only lead where the deployment's owner lets it (`reach.py`): each host has a client of its own,
+bound to the address that was checked. Source: MCP specification "Transports", attacks.md MCP-4 and MCP-7.
 """
 
 from __future__ import annotations
 
+import asyncio
+import re
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 from pyreqwest.client import Client, ClientBuilder
@@ -16,13 +21,18 @@ from pyreqwest.exceptions import ConnectError, PyreqwestError, RequestTimeoutErr
 from pyreqwest.response import Response
 
 from partywall.errors import BadReply, Malformed, ProviderFault, ProviderTimeout
+from partywall.reach import Reach
 from partywall.version import __version__
 from partywall.wire.mcp import SESSION_HEADER
 from partywall.wire.strict_json import parse_json
 
 CONNECT_S: Final = 5.0
+CHECKED_S: Final = 30.0
+"""How long a host's address is taken for what it was."""
+HOSTS_LIMIT: Final = 1_024
 SESSION_LIMIT: Final = 256
 UNREACHABLE: Final = "tool-server-unreachable"
+_NAME: Final = re.compile(r"[a-z0-9._:-]+", re.ASCII)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -33,25 +43,36 @@ class Answer(msgspec.Struct, frozen=True):
     message: dict[str, Any] | None
 
 
-class Exchange:
-    """Sends messages to tool servers. limit_bytes: of one whole reply."""
+class _Host(msgspec.Struct):
+    """One host's client. address: that it is bound to; checked_s: when that was looked up, of the loop's clock."""
 
-    def __init__(self, *, limit_bytes: int) -> None:
+    client: Client
+    address: str
+    checked_s: float
+
+
+class Exchange:
+    """Sends messages to tool servers. limit_bytes: of one whole reply. reach: which addresses they may have."""
+
+    def __init__(self, *, limit_bytes: int, reach: Reach) -> None:
         self._limit_bytes = limit_bytes
-        self._client: Client | None = None
+        self._reach = reach
+        self._hosts: OrderedDict[tuple[str, int], _Host] = OrderedDict()
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, request_id: int | None, timeout_s: float
     ) -> Answer:
         """Send one message; return the response that has its id (a notification has none).
 
-        Raises: ProviderFault (`tool-server-unreachable`: nothing was sent), ProviderTimeout, BadReply.
+        Raises: ProviderFault (`tool-server-unreachable`: nothing was sent), ProviderRefused (`tool-server-address`),
+        ProviderTimeout, BadReply.
         """
         sent = {"content-type": "application/json", "accept": "application/json, text/event-stream", **headers}
+        client = await self._open(url)
         try:
-            asked = self._open().post(url)
+            asked = client.post(url)
         except ValueError as error:  # a registered address that means no host or port
-            raise ProviderFault("the tool server's address cannot be used", code=UNREACHABLE) from error
+            raise _unusable() from error
         request = asked.headers(sent).body_bytes(body).timeout(timedelta(seconds=timeout_s)).build_streamed()
         try:
             async with request as response:
@@ -67,36 +88,41 @@ class Exchange:
 
     async def delete(self, url: str, headers: Mapping[str, str]) -> None:
         """End a session at its server, if it will; nothing depends on it."""
-        request = self._open().delete(url).headers(headers).timeout(timedelta(seconds=CONNECT_S)).build_streamed()
         try:
-            async with request:
+            client = await self._open(url)
+            async with client.delete(url).headers(headers).timeout(timedelta(seconds=CONNECT_S)).build_streamed():
                 pass
-        except PyreqwestError:
+        except (PyreqwestError, ProviderFault):
             return
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        while self._hosts:
+            _, host = self._hosts.popitem()
+            await host.client.close()
 
-    def _open(self) -> Client:
-        if self._client is None:
-            self._client = (
-                ClientBuilder()
-                .follow_redirects(False)
-                .no_proxy()
-                .referer(False)
-                .default_cookie_store(False)
-                .gzip(False)
-                .brotli(False)
-                .zstd(False)
-                .deflate(False)
-                .user_agent(f"partywall/{__version__}")
-                .connect_timeout(timedelta(seconds=CONNECT_S))
-                .build()
-            )
-        return self._client
+    async def _open(self, url: str) -> Client:
+        """Return the client of the URL's host, bound to an address that was checked. Raises: ProviderFault."""
+        try:
+            parts = urlsplit(url)
+            name, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError as error:
+            raise _unusable() from error
+        if not name or not _NAME.fullmatch(name):  # one that two parsers could read differently
+            raise _unusable()
+        key, now_s = (name, port), asyncio.get_running_loop().time()
+        host = self._hosts.get(key)
+        if host is not None and now_s - host.checked_s < CHECKED_S:
+            self._hosts.move_to_end(key)
+            return host.client
+        address = await self._reach.resolve(name, port)
+        if host is None or host.address != address:
+            host = _Host(_client(name, address, port), address, now_s)
+            self._hosts[key] = host
+            if len(self._hosts) > HOSTS_LIMIT:
+                self._hosts.popitem(last=False)  # what runs on it ends by itself
+        host.checked_s = now_s
+        return host.client
 
     async def _read(self, response: Response, request_id: int) -> dict[str, Any] | None:
         """Return the response with that id; of a refusal (4xx, 5xx) also one without an id."""
@@ -134,6 +160,30 @@ class Exchange:
     def _check_size(self, size: int) -> None:
         if size > self._limit_bytes:
             raise BadReply("the tool server's reply is too long", code="reply-too-large")
+
+
+def _client(name: str, address: str, port: int) -> Client:
+    """Return a client that connects to this address whenever it is asked for that name."""
+    builder = ClientBuilder()
+    if name != address:
+        builder = builder.resolve(name, address, port)
+    return (
+        builder.follow_redirects(False)
+        .no_proxy()
+        .referer(False)
+        .default_cookie_store(False)
+        .gzip(False)
+        .brotli(False)
+        .zstd(False)
+        .deflate(False)
+        .user_agent(f"partywall/{__version__}")
+        .connect_timeout(timedelta(seconds=CONNECT_S))
+        .build()
+    )
+
+
+def _unusable() -> ProviderFault:
+    return ProviderFault("the tool server's address cannot be used", code=UNREACHABLE)
 
 
 class EventParser:

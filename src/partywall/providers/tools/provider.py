@@ -26,6 +26,7 @@ from partywall.providers.tools.listing import granted_tools
 from partywall.providers.tools.result import rebuild
 from partywall.providers.tools.schema import compile_schema
 from partywall.providers.tools.upstream import Upstream, request_body
+from partywall.reach import Reach
 from partywall.wire.mcp import TOOL_NAME
 
 SERVERS_LIMIT: Final = 1_024
@@ -45,19 +46,25 @@ class ToolProvider:
     """Kind `tool`. Resource ids: `<server id>` to list, `<server id>/<tool>` to call.
 
     directory: the facts that `perform` reads again, for the permit's tenant only. timeout_s: of one upstream call.
-    reply_limit_bytes: of one upstream reply.
+    reply_limit_bytes: of one upstream reply. reach: the addresses that servers may have; public ones without.
     """
 
     kind = "tool"
     actions = frozenset({ActionType.TOOL_CALL, ActionType.TOOL_LIST})
 
     def __init__(
-        self, directory: Directory, *, clock: Clock, timeout_s: float = 60.0, reply_limit_bytes: int = 4_194_304
+        self,
+        directory: Directory,
+        *,
+        clock: Clock,
+        timeout_s: float = 60.0,
+        reply_limit_bytes: int = 4_194_304,
+        reach: Reach | None = None,
     ) -> None:
         self._directory = directory
         self._clock = clock
         self._timeout_s = timeout_s
-        self._exchange = Exchange(limit_bytes=reply_limit_bytes)
+        self._exchange = Exchange(limit_bytes=reply_limit_bytes, reach=reach or Reach())
         self._links: OrderedDict[str, _Link] = OrderedDict()
 
     def prepare(self, call: Call, facts: TenantFacts) -> Prepared:

@@ -15,11 +15,14 @@ from partywall.cli.credentials import CredentialsStore
 
 DEFAULT_URL: Final = "http://127.0.0.1:8470"
 TIMEOUT_S: Final = 120.0
+PAGE_LIMIT: Final = 200
 
 _NEXT: Final[dict[int, str]] = {
     401: "sign in with `partywall login`, or give `--key`",
     403: "ask whoever administers this to permit it",
     404: "list what there is, and check the id or slug",
+    409: "list what there is: it may be done already, or the name is taken",
+    412: "read it again: somebody changed it meanwhile",
     503: "`partywall status` shows which process is out of reach; then try again",
 }
 
@@ -79,6 +82,15 @@ class Api:
         given = {name: str(value) for name, value in query.items() if value is not None}
         return self.call("GET", path + (f"?{urlencode(given)}" if given else ""))
 
+    def get_all(self, path: str, noun: str, **query: Any) -> list[dict[str, Any]]:
+        """Return everything of a list, page by page. noun: the member that holds it. Raises: ApiError."""
+        page = self.get(path, **query)
+        found = list(page[noun])
+        while (cursor := page.get("next_cursor")) is not None:
+            page = self.get(path, **query, limit=PAGE_LIMIT, cursor=cursor)
+            found += page[noun]
+        return found
+
     def post(self, path: str, body: Any = None) -> Any:
         """Send JSON and return the parsed answer. Raises: ApiError."""
         return self.call("POST", path, {} if body is None else body)
@@ -87,9 +99,13 @@ class Api:
         """Send JSON and return the parsed answer. Raises: ApiError."""
         return self.call("PUT", path, body)
 
-    def delete(self, path: str) -> Any:
+    def patch(self, path: str, body: Any) -> Any:
+        """Send JSON and return the parsed answer. Raises: ApiError."""
+        return self.call("PATCH", path, body)
+
+    def delete(self, path: str, **query: Any) -> Any:
         """Return the parsed answer. Raises: ApiError."""
-        return self.call("DELETE", path)
+        return self.call("DELETE", path + (f"?{urlencode(query)}" if query else ""))
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """Return the parsed answer; None when there is no body. Raises: ApiError."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from partywall.cli.client import Api
+from partywall.cli.client import Api, segment
 from partywall.cli.output import Output, json_option
 from partywall.cli.resolve import subject_id
 
@@ -54,14 +54,27 @@ def create(
 def list_(context: click.Context, *, as_json: bool) -> None:
     """List the keys of your tenant; never the secrets."""
     api, out = Api.from_context(context), Output(as_json=as_json)
-    found = api.get("/v1/keys")
-    out.data(found)
+    found = api.get_all("/v1/keys", "keys")
+    out.data({"keys": found})
     rows = [
         (each["id"], each["subject"], _time(each.get("expires_at_s")), each.get("scopes"),
          "revoked" if each.get("revoked") else "")
-        for each in found["keys"]
+        for each in found
     ]  # fmt: skip
     out.table(("id", "subject", "expires", "scopes", ""), rows, empty="none yet: `partywall key create AGENT`")
+
+
+@key.command(epilog="\b\nExample:\n  partywall key show key_…")
+@click.argument("key_")
+@json_option
+@click.pass_context
+def show(context: click.Context, *, key_: str, as_json: bool) -> None:
+    """Show one key; never its secret."""
+    api, out = Api.from_context(context), Output(as_json=as_json)
+    found = api.get(f"/v1/keys/{segment(key_)}")
+    out.data(found)
+    times = {name: _time(found[name]) for name in ("created_at_s", "expires_at_s")}
+    out.fields(found | times | {"revoked": "yes" if found["revoked"] else "no"})
 
 
 @key.command(epilog="\b\nExample:\n  partywall key revoke key_…")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -50,6 +50,10 @@ class Output:
         """Print what to do next."""
         if not self.as_json:
             self._console.print(f"[dim]next[/]  {escape(text)}")
+
+    def fields(self, thing: Mapping[str, Any]) -> None:
+        """Print one thing, a line for each of its members."""
+        self.table(("", ""), [(name, value) for name, value in thing.items()], empty="")
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
         """Print a table, or what to do when there is nothing to show."""

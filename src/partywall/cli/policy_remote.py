@@ -11,6 +11,8 @@ from partywall.cli.client import Api
 from partywall.cli.output import Output, json_option
 from partywall.cli.policy import policy
 
+__all__ = ["policy"]
+
 
 @policy.command(
     epilog="\b\nExamples:\n  partywall policy activate acme.rego\n  cat acme.rego | partywall policy activate -"

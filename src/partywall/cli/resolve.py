@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import click
@@ -14,12 +15,32 @@ _ID: Final = re.compile(r"^[a-z]{3}_[a-z2-7]{26}$")
 
 def tenant_id(api: Api, given: str) -> str:
     """Return a tenant's id. Raises: click.ClickException when no tenant has this slug."""
-    return given if _ID.match(given) else str(_by_slug(api.get("/v1/tenants")["tenants"], given, "tenant")["id"])
+    return _id_of(given, lambda: api.get_all("/v1/tenants", "tenants"), "tenant")
+
+
+def organisation_id(api: Api, given: str) -> str:
+    """Return an organisation's id. Raises: click.ClickException when none has this slug."""
+    return _id_of(given, lambda: api.get_all("/v1/organisations", "organisations"), "organisation")
+
+
+def server_id(api: Api, given: str) -> str:
+    """Return an MCP server's id. Raises: click.ClickException when none has this slug."""
+    return _id_of(given, lambda: api.get_all("/v1/servers", "servers"), "server")
+
+
+def draft_id(api: Api, given: str) -> str:
+    """Return a policy draft's id. Raises: click.ClickException when none has this slug."""
+    return _id_of(given, lambda: api.get_all("/v1/policies", "drafts"), "draft")
+
+
+def model_id(api: Api, tenant: str, given: str) -> str:
+    """Return the id of a tenant's model. Raises: click.ClickException when none has this slug."""
+    return _id_of(given, lambda: api.get_all(f"/v1/tenants/{tenant}/models", "models"), "model")
 
 
 def subject(api: Api, given: str) -> dict[str, Any]:
     """Return a subject of the caller's tenant, by id or slug. Raises: click.ClickException."""
-    subjects = api.get("/v1/subjects")["subjects"]
+    subjects = api.get_all("/v1/subjects", "subjects")
     for found in subjects:
         if found["id"] == given:
             return dict(found)
@@ -29,6 +50,10 @@ def subject(api: Api, given: str) -> dict[str, Any]:
 def subject_id(api: Api, given: str) -> str:
     """Return a subject's id."""
     return given if _ID.match(given) else str(subject(api, given)["id"])
+
+
+def _id_of(given: str, things: Callable[[], list[dict[str, Any]]], noun: str) -> str:
+    return given if _ID.match(given) else str(_by_slug(things(), given, noun)["id"])
 
 
 def _by_slug(things: list[dict[str, Any]], slug: str, noun: str) -> dict[str, Any]:

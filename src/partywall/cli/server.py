@@ -9,6 +9,7 @@ import click
 from partywall.cli.client import Api
 from partywall.cli.manifest import fetch_tools
 from partywall.cli.output import Output, json_option
+from partywall.cli.resolve import server_id
 
 
 @click.group()
@@ -57,7 +58,35 @@ def _row(tool: dict[str, Any]) -> tuple[str, list[str], str]:
 def list_(context: click.Context, *, as_json: bool) -> None:
     """List the registered servers and their approved tools."""
     api, out = Api.from_context(context), Output(as_json=as_json)
-    found = api.get("/v1/servers")
-    out.data(found)
-    rows = [(each["slug"], each["id"], each["tools"]) for each in found["servers"]]
+    found = api.get_all("/v1/servers", "servers")
+    out.data({"servers": found})
+    rows = [(each["slug"], each["id"], each["tools"]) for each in found]
     out.table(("slug", "id", "tools"), rows, empty="none yet: `partywall server add SLUG URL`")
+
+
+@server.command(epilog="\b\nExample:\n  partywall server show mail")
+@click.argument("name")
+@json_option
+@click.pass_context
+def show(context: click.Context, *, name: str, as_json: bool) -> None:
+    """Show one server's address, and each of its tools as it was approved."""
+    api, out = Api.from_context(context), Output(as_json=as_json)
+    found = api.get(f"/v1/servers/{server_id(api, name)}")
+    out.data(found)
+    out.fields({member: found[member] for member in ("id", "slug", "url", "classification", "manifest")})
+    out.table(("tool", "arguments", "description"), [_row(tool) for tool in found["approved"]], empty="no tools")
+
+
+@server.command(epilog="\b\nExample:\n  partywall server delete mail")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Delete without asking.")
+@json_option
+@click.pass_context
+def delete(context: click.Context, *, name: str, yes: bool, as_json: bool) -> None:
+    """Delete a server, its tools, and every grant on them."""
+    api, out = Api.from_context(context), Output(as_json=as_json)
+    server_ = server_id(api, name)
+    if not yes:
+        click.confirm(f"Delete server {name} and every grant on its tools?", abort=True, err=as_json)
+    out.data(api.delete(f"/v1/servers/{server_}"))
+    out.done(f"server {name} is no more")

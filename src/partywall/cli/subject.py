@@ -16,6 +16,9 @@ def _group(kind: str) -> click.Group:
     group = click.Group(kind, help=f"Make, list, suspend {kind}s, and grant them actions. Needs a tenant-admin's key.")
     group.add_command(_create(kind))
     group.add_command(_list(kind))
+    group.add_command(_show(kind))
+    group.add_command(_clearance(kind))
+    group.add_command(_delete(kind))
     group.add_command(_set_state(kind, "suspend", f"Refuse everything of one {kind}, within 5 s."))
     group.add_command(_set_state(kind, "resume", f"Let a suspended {kind} work again."))
     group.add_command(_grant(kind))
@@ -61,13 +64,67 @@ def _list(kind: str) -> click.Command:
     @click.pass_context
     def list_(context: click.Context, *, as_json: bool) -> None:
         api, out = Api.from_context(context), Output(as_json=as_json)
-        found = [each for each in api.get("/v1/subjects")["subjects"] if each["kind"] == kind]
+        found = [each for each in api.get_all("/v1/subjects", "subjects") if each["kind"] == kind]
         out.data({"subjects": found})
         rows = [(s["slug"], s["id"], s["state"], s["clearance"], grants.show(s["grants"])) for s in found]
         columns = ("slug", "id", "state", "clearance", "grants")
         out.table(columns, rows, empty=f"none yet: `partywall {kind} create SLUG`")
 
     return list_
+
+
+def _show(kind: str) -> click.Command:
+    @click.command("show", help=f"Show one {kind}.", epilog=f"\b\nExample:\n  partywall {kind} show scout")
+    @click.argument("name")
+    @json_option
+    @click.pass_context
+    def show(context: click.Context, *, name: str, as_json: bool) -> None:
+        api, out = Api.from_context(context), Output(as_json=as_json)
+        found = api.get(f"/v1/subjects/{subject_id(api, name)}")
+        out.data(found)
+        out.fields(found | {"grants": grants.show(found["grants"])})
+
+    return show
+
+
+def _clearance(kind: str) -> click.Command:
+    @click.command(
+        "clearance",
+        help=f"Change how sensitive the data is that one {kind} may see: 0 (public) to 3 (restricted).",
+        epilog=f"\b\nExample:\n  partywall {kind} clearance scout 2",
+    )
+    @click.argument("name")
+    @click.argument("clearance", type=click.IntRange(0, 3))
+    @json_option
+    @click.pass_context
+    def set_clearance(context: click.Context, *, name: str, clearance: int, as_json: bool) -> None:
+        api, out = Api.from_context(context), Output(as_json=as_json)
+        changed = api.patch(f"/v1/subjects/{subject_id(api, name)}", {"clearance": clearance})
+        out.data(changed)
+        out.done(f"{kind} {changed['slug']} has clearance {changed['clearance']}")
+
+    return set_clearance
+
+
+def _delete(kind: str) -> click.Command:
+    @click.command(
+        "delete",
+        help=f"End one {kind} with its keys and tokens, for good.",
+        epilog=f"\b\nExample:\n  partywall {kind} delete scout",
+    )
+    @click.argument("name")
+    @click.option("--yes", is_flag=True, help="Delete without asking.")
+    @json_option
+    @click.pass_context
+    def delete(context: click.Context, *, name: str, yes: bool, as_json: bool) -> None:
+        api, out = Api.from_context(context), Output(as_json=as_json)
+        id_ = subject_id(api, name)
+        if not yes:
+            click.confirm(f"End {kind} {name} with all its keys and tokens?", abort=True, err=as_json)
+        out.data(api.delete(f"/v1/subjects/{id_}"))
+        out.done(f"{kind} {name} is no more")
+
+    return delete
 
 
 def _set_state(kind: str, verb: str, summary: str) -> click.Command:

@@ -1,4 +1,4 @@
-"""`partywall tenant` and `partywall model`: what the platform operator does."""
+"""`partywall tenant`: what the platform operator does."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from partywall.cli.client import Api
 from partywall.cli.credentials import CredentialsStore, Profile
 from partywall.cli.output import Output, json_option
 from partywall.cli.resolve import tenant_id
-from partywall.settings import default_home
 
-LOCAL_MODEL = "smollm2"
 _COLUMNS = ("slug", "id", "organisation", "state", "region")
 
 
@@ -67,10 +65,22 @@ def _make_admin(api: Api, out: Output, tenant_id_: str, tenant_slug: str, slug: 
 def list_(context: click.Context, *, as_json: bool) -> None:
     """List the tenants."""
     api, out = Api.from_context(context), Output(as_json=as_json)
-    found = api.get("/v1/tenants")
-    out.data(found)
-    rows = [[each.get(column) for column in _COLUMNS] for each in found["tenants"]]
+    found = api.get_all("/v1/tenants", "tenants")
+    out.data({"tenants": found})
+    rows = [[each.get(column) for column in _COLUMNS] for each in found]
     out.table(_COLUMNS, rows, empty="none yet: `partywall tenant create SLUG --admin root`")
+
+
+@tenant.command(epilog="\b\nExample:\n  partywall tenant show acme")
+@click.argument("tenant_")
+@json_option
+@click.pass_context
+def show(context: click.Context, *, tenant_: str, as_json: bool) -> None:
+    """Show one tenant; its content is its own."""
+    api, out = Api.from_context(context), Output(as_json=as_json)
+    found = api.get(f"/v1/tenants/{tenant_id(api, tenant_)}")
+    out.data(found)
+    out.fields(found)
 
 
 @tenant.command(epilog="\b\nExample:\n  partywall tenant suspend acme")
@@ -96,58 +106,3 @@ def _set_state(context: click.Context, tenant_: str, verb: str, *, as_json: bool
     changed = api.post(f"/v1/tenants/{tenant_id(api, tenant_)}/{verb}")
     out.data(changed)
     out.done(f"tenant {changed['slug']} is {changed['state']}")
-
-
-@click.group()
-def model() -> None:
-    """Give a tenant a model. Needs a platform operator's key."""
-
-
-@model.command(
-    epilog="\b\nExamples:\n  partywall model add acme smollm2 --local\n"
-    "  partywall model add acme small --upstream http://127.0.0.1:8000 --upstream-model small-1\n"
-    "  partywall model add acme big --upstream https://models.example --upstream-model big-1 --hosted"
-)
-@click.argument("tenant_")
-@click.argument("slug")
-@click.option("--local", is_flag=True, help="The model server of this machine's platform (SmolLM2).")
-@click.option("--upstream", metavar="URL", help="An OpenAI-compatible server, without /v1.")
-@click.option("--upstream-model", metavar="NAME", help="The model's name there.")
-@click.option("--hosted", is_flag=True, help="Bytes leave to a third party: an exposure, to policy and record.")
-@click.option("--context-tokens", type=click.IntRange(min=1), default=2048, show_default=True)
-@json_option
-@click.pass_context
-def add(
-    context: click.Context,
-    *,
-    tenant_: str,
-    slug: str,
-    local: bool,
-    upstream: str | None,
-    upstream_model: str | None,
-    hosted: bool,
-    context_tokens: int,
-    as_json: bool,
-) -> None:
-    """Register a model for one tenant; its agents still need a grant for it."""
-    api, out = Api.from_context(context), Output(as_json=as_json)
-    if local:
-        upstream, upstream_model = _local_model(), LOCAL_MODEL
-    if not (upstream and upstream_model):
-        raise click.UsageError("give --local, or both --upstream URL and --upstream-model NAME")
-    body = {"slug": slug, "upstream": upstream, "upstream_model": upstream_model, "hosted": hosted,
-            "context_tokens": context_tokens}  # fmt: skip
-    made = api.post(f"/v1/tenants/{tenant_id(api, tenant_)}/models", body)
-    out.data(made)
-    out.done(f"model {slug} of {tenant_} is {made['id']}")
-    out.next(f"grant it: partywall agent grant AGENT model.request=model/{slug}")
-
-
-def _local_model() -> str:
-    path = default_home().run / "model" / "port"
-    try:
-        return f"http://127.0.0.1:{int(path.read_text())}"
-    except (OSError, ValueError):
-        raise click.ClickException(
-            "the local model server is not ready: `partywall status` shows it (it loads for some seconds after `up`)"
-        ) from None

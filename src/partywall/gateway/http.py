@@ -250,6 +250,8 @@ class HttpServer:
                 raise LimitExceeded("the headers are too long", code="headers-too-large")
             if request.repeated:
                 request.headers = _joined(scope["headers"])
+            if b"%2f" in scope.get("raw_path", b"").lower():
+                raise Malformed("a slash inside a segment of a path means nothing here", code="encoded-slash")
             if request.path in {"/healthz", "/readyz"}:
                 await self._probe(request)
                 return

@@ -51,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    do_GET = do_POST = do_PUT = handle_any
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -83,10 +83,19 @@ def test_every_command_has_help_with_an_example(server: Server) -> None:
         group = run(server, name, "--help")
         assert group.exit_code == 0, (place, group.output)
         commands = build(COMMANDS).get_command(click.Context(build(COMMANDS)), name)
-        for sub in getattr(commands, "commands", {}):
-            shown = run(server, name, sub, "--help").output
-            assert "Example" in shown, f"{name} {sub}"
-            assert "--json" in shown, f"{name} {sub}"
+        for words in words_of(commands):
+            shown = run(server, name, *words, "--help").output
+            assert "Example" in shown, f"{name} {words}"
+            assert "--json" in shown, f"{name} {words}"
+
+
+def words_of(command: Any) -> Iterator[tuple[str, ...]]:
+    """How each command below a group is typed."""
+    for name, below in getattr(command, "commands", {}).items():
+        if isinstance(below, click.Group):
+            yield from ((name, *words) for words in words_of(below))
+        else:
+            yield (name,)
 
 
 def test_an_agent_is_made_with_its_grants_and_its_key_is_shown_once(server: Server) -> None:
@@ -206,3 +215,70 @@ def answer(body: Any, tools: list[Any], following: str | None = None) -> Any:
 def test_what_is_no_grant_is_refused() -> None:
     with pytest.raises(click.BadParameter, match="is not ACTION=RESOURCE"):
         grants.parse(("model.request",))
+
+
+def test_a_list_is_read_page_by_page(server: Server) -> None:
+    tenants = [{"slug": f"t{n}", "id": f"ten_{n:026}".replace("0", "a"), "state": "active"} for n in range(3)]
+    server.answers = {
+        "GET /v1/tenants": (200, {"tenants": tenants[:2], "next_cursor": "abc"}),
+        "GET /v1/tenants?limit=200&cursor=abc": (200, {"tenants": tenants[2:], "next_cursor": None}),
+    }
+    result = run(server, "tenant", "list", "--json")
+    assert [each["slug"] for each in json.loads(result.output)["tenants"]] == ["t0", "t1", "t2"]
+
+
+def test_a_draft_is_made_or_replaced_by_its_name(server: Server, tmp_path: Path) -> None:
+    text = tmp_path / "next.rego"
+    text.write_text("package tenant\n")
+    draft = "pol_" + "a" * 26
+    saved = {"id": draft, "slug": "next", "valid": True, "findings": []}
+    server.answers = {
+        "GET /v1/policies": (200, {"drafts": [], "next_cursor": None}),
+        "POST /v1/policies": (200, saved),
+        f"PUT /v1/policies/{draft}": (
+            200,
+            saved | {"valid": False, "findings": [{"id": "PW1", "line": 2, "message": "no"}]},
+        ),
+    }
+    assert run(server, "policy", "draft", "save", "next", str(text)).exit_code == 0
+    server.answers["GET /v1/policies"] = (200, {"drafts": [saved], "next_cursor": None})
+    again = run(server, "policy", "draft", "save", "next", str(text))
+    assert again.exit_code == 1
+    assert "line 2: PW1 no" in again.output
+    assert [what for what, _headers, _body in server.asked if not what.startswith("GET")] == [
+        "POST /v1/policies",
+        f"PUT /v1/policies/{draft}",
+    ]
+
+
+def test_a_model_is_changed_by_what_is_given(server: Server) -> None:
+    tenant, model = "ten_" + "a" * 26, "mdl_" + "a" * 26
+    path = f"/v1/tenants/{tenant}/models"
+    server.answers = {
+        "GET /v1/tenants": (200, {"tenants": [{"slug": "acme", "id": tenant}], "next_cursor": None}),
+        f"GET {path}": (200, {"models": [{"slug": "small", "id": model}], "next_cursor": None}),
+        f"PATCH {path}/{model}": (200, {"slug": "small", "id": model}),
+        f"DELETE {path}/{model}": (200, {"deleted": model}),
+    }
+    assert run(server, "model", "change", "acme", "small", "--not-hosted", "--context-tokens", "8").exit_code == 0
+    assert server.asked[-1][2] == {"hosted": False, "context_tokens": 8}
+    assert "give what is to change" in run(server, "model", "change", "acme", "small").output
+    asked = len(server.asked)
+    assert run(server, "model", "delete", "acme", "small", given="n\n").exit_code == 1
+    assert not any(what.startswith("DELETE") for what, _headers, _body in server.asked[asked:])
+    assert run(server, "model", "delete", "acme", "small", "--yes").exit_code == 0
+    unknown = run(server, "model", "show", "acme", "large")
+    assert "there is no model large (there is: small)" in unknown.output
+
+
+def test_a_subject_is_shown_cleared_and_ended(server: Server) -> None:
+    shown = {"slug": "scout", "id": SCOUT, "kind": "agent", "state": "active", "clearance": 2, "grants": []}
+    server.answers = {
+        f"GET /v1/subjects/{SCOUT}": (200, shown),
+        f"PATCH /v1/subjects/{SCOUT}": (200, shown),
+        f"DELETE /v1/subjects/{SCOUT}": (200, {"revoked": SCOUT}),
+    }
+    assert "scout" in run(server, "agent", "show", SCOUT).output
+    assert "has clearance 2" in run(server, "agent", "clearance", SCOUT, "2").output
+    assert server.asked[-1][2] == {"clearance": 2}
+    assert run(server, "agent", "delete", SCOUT, "--yes").exit_code == 0

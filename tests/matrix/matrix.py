@@ -39,6 +39,7 @@ WORKER, BARE, SLEEPER, ADMIN, USER = (
 )
 TRUSTED = id_("agt", "h")
 OTHER, OTHER_ADMIN = id_("agt", "b"), id_("usr", "b")
+GUEST = id_("usr", "k")
 
 KIND_OF = {
     ActionType.RETRIEVAL_SEARCH: "collection", ActionType.INGEST: "collection", ActionType.EMBED: "model",
@@ -104,8 +105,9 @@ def acme(state=State.ACTIVE):
     trusted = subject(TRUSTED, Kind.AGENT, grants=grants_of("a", WORKER, set(ActionType)))
     sleeper = subject(SLEEPER, Kind.AGENT, state=State.SUSPENDED, grants=grants_of("a", WORKER, CONTENT))
     user = subject(USER, Kind.USER, grants=grants_of("a", WORKER, {ActionType.MODEL_REQUEST}))
+    guest = subject(GUEST, Kind.USER, grants=grants_of("a", WORKER, {ActionType.AUDIT_READ}))
     return tenant(
-        ACME, "a", [worker, trusted, sleeper, user, subject(BARE, Kind.AGENT), subject(ADMIN, Kind.TENANT_ADMIN)], state
+        ACME, "a", [worker, trusted, sleeper, user, guest, subject(BARE, Kind.AGENT), subject(ADMIN, Kind.TENANT_ADMIN)], state
     )  # fmt: skip
 
 
@@ -124,6 +126,7 @@ PEOPLE = {
     "operator": (who(Kind.PLATFORM_OPERATOR, id_("usr", "o"), None), None),
     "admin": (who(Kind.TENANT_ADMIN, ADMIN, ACME), ACME_FACTS),
     "user": (who(Kind.USER, USER, ACME), ACME_FACTS),
+    "break-glass-guest": (who(Kind.USER, GUEST, ACME), ACME_FACTS),
     "agent": (who(Kind.AGENT, WORKER, ACME), ACME_FACTS),
     "agent-for-user": (who(Kind.AGENT, WORKER, ACME, on_behalf_of=USER), ACME_FACTS),
     "agent-with-every-grant": (who(Kind.AGENT, TRUSTED, ACME), ACME_FACTS),

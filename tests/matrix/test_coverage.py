@@ -39,7 +39,7 @@ LISTED = {"tools": []}
 CALLED = {"content": [], "isError": False}
 IDS = {
     "tenant": new("ten"), "subject": new("agt"), "key": "k", "organisation": new("org"), "model": new("mdl"),
-    "server": new("mcp"), "policy": new("pol"), "revision": "1-000000000000",
+    "server": new("mcp"), "policy": new("pol"), "revision": "1-000000000000", "request": new("brk"),
 }  # fmt: skip
 BODIES = {
     "tenant.create": {"slug": "a"}, "admin.create": {"slug": "a"}, "operator-key.create": {"slug": "a"},
@@ -50,6 +50,7 @@ BODIES = {
     "organisation.create": {"slug": "a"}, "model.change": {"hosted": True}, "subject.change": {"clearance": 2},
     "grant.add": {"action": "memory", "resource": "memory/self"}, "draft.create": {"slug": "a", "module": ""},
     "draft.replace": {"module": ""},
+    "break-glass.create": {"tenant": new("ten"), "justification": "somebody must look"},
     "server.register": {"slug": "a", "url": "http://127.0.0.1", "tools": []}, "put": {"value": 1},
 }  # fmt: skip
 

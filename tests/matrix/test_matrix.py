@@ -7,6 +7,7 @@ from partywall.decision.action import ActionType
 from partywall.decision.verdict import Allow
 
 ACME = {"admin", "user", "agent", "agent-for-user", "agent-no-grants", "agent-memory-scope", "agent-with-every-grant"}
+ACME |= {"break-glass-guest"}
 GLOBEX = {"other-agent", "other-admin"}
 PLATFORM = {"operator", "system:bootstrap", "system:sweeper", "system:checkpointer", "system:rotator"}
 NEVER = set(PEOPLE) - ACME - GLOBEX - PLATFORM
@@ -49,8 +50,15 @@ def test_administration_is_of_administrators(allowed):
     for name, action, kind, place in allowed:
         if action in administration and name in ACME | GLOBEX and not name.endswith("admin"):
             assert (action, kind, name) in {
-                (ActionType.OPERATOR_TOKEN, "subject", "agent"), (ActionType.OPERATOR_TOKEN, "subject", "other-agent")
+                (ActionType.OPERATOR_TOKEN, "subject", "agent"), (ActionType.OPERATOR_TOKEN, "subject", "other-agent"),
+                (ActionType.AUDIT_READ, "audit", "break-glass-guest"),
             }, (name, action, kind, place)  # fmt: skip
+
+
+def test_a_guest_through_broken_glass_reads_one_log_and_does_nothing_else(allowed):
+    own = {cell[1:] for cell in allowed if cell[0] == "break-glass-guest"}
+    plain = {cell[1:] for cell in allowed if cell[0] == "user"}
+    assert own - plain == {(ActionType.AUDIT_READ, "audit", "acme")}
 
 
 def test_an_agent_for_a_user_may_no_more_than_either(allowed):

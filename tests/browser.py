@@ -46,7 +46,6 @@ class Browser:
     """One person's browser. stops_at: prefixes of addresses that are somebody else's: it goes there no further."""
 
     def __init__(self, *stops_at):
-        self.http = httpx.Client(timeout=30, trust_env=False)
         self.cookies = {}
         self.stops_at = stops_at
         self.visited = []
@@ -66,7 +65,7 @@ class Browser:
             headers = {"cookie": self._cookie_header(url)}
             if method == "POST":
                 headers["origin"] = "{0.scheme}://{0.netloc}".format(urlsplit(referer or url))
-            reply = self.http.request(method, url, data=data, headers=headers)
+            reply = httpx.request(method, url, data=data, headers=headers, timeout=30, trust_env=False)
             self._keep(url, reply)
             if reply.status_code not in {301, 302, 303, 307}:
                 return Page(reply)
@@ -86,7 +85,9 @@ class Browser:
     def _cookie_header(self, url):
         parts = urlsplit(url)
         jar = self.cookies.get(parts.netloc, {})
-        return "; ".join(f"{name}={value}" for (name, path), value in jar.items() if value and parts.path.startswith(path))
+        return "; ".join(
+            f"{name}={value}" for (name, path), value in jar.items() if value and parts.path.startswith(path)
+        )
 
 
 class Arrived:

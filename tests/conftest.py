@@ -5,7 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest_plugins = ["tests.postgres_fixture", "tests.issuer_fixture", "tests.scenarios.platform_fixture"]
+pytest_plugins = [
+    "tests.postgres_fixture",
+    "tests.issuer_fixture",
+    "tests.scenarios.platform_fixture",
+    "tests.identity_provider",
+    "tests.sign_in_fixture",
+]
 
 
 def pytest_configure() -> None:

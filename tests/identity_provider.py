@@ -83,7 +83,7 @@ class IdentityProvider:
             self._process = None
 
     def world(self, **world):
-        """Set clients, accounts ({sub: claims}) and algorithm; fresh keys, nobody signed in."""
+        """Set clients, accounts ({sub: claims}) and algorithm; nobody is signed in any more."""
         self._world |= world
         self._put("world", world)
 

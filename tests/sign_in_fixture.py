@@ -9,26 +9,8 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 from tests.browser import Browser, Page, sign_in_at_provider
-from tests.scenarios.platform_fixture import Platform
 
-CONFIG = """
-[federation]
-loopback_http = true
-
-[sign_in.clients.desk]
-name = "The desk"
-redirect_uris = ["https://desk.example/callback", "http://127.0.0.1/back"]
-"""
 SECRET = "a-secret-of-forty-characters-or-more-for-it"
-
-
-class SignInPlatform(Platform):
-    """Plain http to providers on this machine, one known client, and a free port that is known before the start."""
-
-    def __init__(self):
-        super().__init__()
-        self.home.path.mkdir(parents=True, exist_ok=True)
-        self.home.config.write_text(CONFIG)
 
 
 class Organisation:
@@ -38,7 +20,7 @@ class Organisation:
         self.platform, self.provider, self.url = platform, provider, platform.base_url
         self.slug = f"org-{secrets.token_hex(4)}"
         self.client = f"partywall-{self.slug}"
-        provider.world(clients=provider.clients + [client_of(self.client, self.url, secret)])
+        provider.world(clients=[*provider.clients, client_of(self.client, self.url, secret)])
         self.operator = platform.operator_key()
         self.acme, self.annex = self._tenant("acme"), self._tenant("annex")
         self.idp = self.post(
@@ -58,6 +40,18 @@ class Organisation:
         assert reply.status_code == 200, reply.text
         return reply.json()
 
+    def get(self, path, key):
+        return httpx.get(f"{self.url}{path}", headers={"authorization": f"Bearer {key}"}, timeout=30)
+
+    def leaves(self, key):
+        """Every record of the log that a key may read."""
+        found = []
+        while True:
+            page = self.get(f"/v1/audit/leaves?limit=1000&start={len(found)}", key).json()["leaves"]
+            found += [leaf["activity"] for leaf in page]
+            if len(page) < 1000:
+                return found
+
     def _tenant(self, name):
         slug = f"{name}-{secrets.token_hex(4)}"
         tenant = self.post("/v1/tenants", {"slug": slug, "organisation": self.slug}, self.operator)
@@ -73,8 +67,9 @@ class Organisation:
 
 
 def client_of(client_id, url, secret):
-    return {
-        "client_id": client_id, "client_secret": secret, "redirect_uris": [f"{url}/v1/oauth/callback"],
+    proof = {"token_endpoint_auth_method": "none"} if secret is None else {"client_secret": secret}
+    return proof | {
+        "client_id": client_id, "redirect_uris": [f"{url}/v1/oauth/callback"],
         "grant_types": ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code"],
         "response_types": ["code"], "application_type": "native",
     }  # fmt: skip
@@ -115,7 +110,7 @@ class Client:
             return sign_in_at_provider(browser, page, login)
         return page
 
-    def redeem(self, code, **changed):
+    def redeem(self, code, /, **changed):
         form = {
             "grant_type": "authorization_code", "code": code, "client_id": self.client_id,
             "redirect_uri": self.redirect_uri, "code_verifier": self.verifier,
@@ -132,11 +127,5 @@ class Client:
 
 
 @pytest.fixture(scope="session")
-def sign_in_platform():
-    with SignInPlatform() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def organisation(sign_in_platform, identity_provider):
-    return Organisation(sign_in_platform, identity_provider)
+def organisation(platform, identity_provider):
+    return Organisation(platform, identity_provider)

@@ -1,7 +1,7 @@
 // A certified OpenID Connect provider on a loopback port, for the sign-in tests: `node provider.mjs PORT`.
 //
-// PUT /test/world {clients, accounts, algorithm} starts it anew with fresh keys; PUT /test/keys turns the keys and keeps
-// everything else, PUT /test/down {"paths": [...]} lets those paths fail. Accounts are {sub: claims}; the development login
+// PUT /test/world {clients, accounts, algorithm} starts it anew, with the same key while the algorithm stays; PUT
+// /test/keys turns the key; PUT /test/down {"paths": [...]} lets those paths fail. Accounts are {sub: claims}; the development login
 // form signs in whoever it is told.
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
@@ -14,6 +14,7 @@ const { default: Provider } = await import(pathToFileURL(require.resolve('oidc-p
 const port = Number(process.argv[2]);
 const issuer = `http://127.0.0.1:${port}`;
 let world = { clients: [], accounts: {}, algorithm: 'RS256' };
+let key = newKey('RS256');
 let down = [];
 let answer;
 
@@ -28,7 +29,7 @@ function build() {
   const claims = new Set(Object.values(world.accounts).flatMap((account) => Object.keys(account)));
   const provider = new Provider(issuer, {
     clients: world.clients,
-    jwks: { keys: [newKey(world.algorithm)] },
+    jwks: { keys: [key] },
     cookies: { keys: ['for tests only'] },
     claims: { openid: ['sub', ...claims], auth_time: null },
     conformIdTokenClaims: false,
@@ -65,6 +66,7 @@ createServer(async (request, response) => {
   if (path.startsWith('/test/') && request.method === 'PUT') {
     const body = await read(request);
     if (path === '/test/world') world = { ...world, ...body };
+    if (path === '/test/keys' || key.alg !== world.algorithm) key = newKey(world.algorithm);
     if (path === '/test/down') down = body.paths;
     else build();
     response.writeHead(204).end();

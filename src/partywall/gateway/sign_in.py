@@ -39,8 +39,8 @@ AUTHORIZE_PATH: Final = "/v1/oauth/authorize"
 SERVER_METADATA: Final = "/.well-known/oauth-authorization-server"
 QUERY_LIMIT_BYTES: Final = 8_192
 FIELDS_LIMIT: Final = 32
-STEPS_BURST: Final = 60
-STEPS_REFILL_S: Final = 0.1
+STEPS_BURST: Final = 300
+STEPS_REFILL_S: Final = 0.02
 """Of one worker, for all: a flood of beginnings waits here, and not in the issuer or the log."""
 COOKIE_LIFE_S: Final = 600
 METADATA_LIFE_S: Final = 300

@@ -28,7 +28,7 @@ _COLLECTIONS: Final = """
 _MODEL: Final = """
     select id, dimensions from control.model where tenant = $1 and $2 in (id, slug) and purpose = 'embeddings'"""
 _LEAVES: Final = """
-    select relname from pg_catalog.pg_class
+    select relname as leaf, pg_catalog.pg_relation_size(oid) = 0 as empty from pg_catalog.pg_class
     where relnamespace = 'leaf'::regnamespace and relkind = 'r' and relname ~ '^col_[a-z2-7]{26}$'"""
 
 
@@ -110,16 +110,21 @@ async def require_vectors(connection: asyncpg.Connection) -> None:
         )
 
 
-async def drop_orphans(control: Database, data: Database) -> int:
-    """Drop leaves that no collection names, and return how many. Takes the revision: nothing is made meanwhile."""
+async def drop_orphans(control: Database, data: Database) -> tuple[int, int]:
+    """Drop empty leaves that no collection names; return how many, and how many more are not empty, which stay.
+
+    What a crash left is empty. One that is not is named by a newer control database than this one: a restore gone
+    wrong, which must cost nobody a document. Takes the revision: nothing is made meanwhile.
+    """
     async with control.change() as (connection, _revision):
         known = {row["id"] for row in await connection.fetch("select id from control.collection")}
         async with data.transaction() as leaves:
             made: list[Any] = await leaves.fetch(_LEAVES)
-            orphans = [row["relname"] for row in made if row["relname"] not in known]
-            for orphan in orphans:
-                await store.drop(leaves, orphan)
-    return len(orphans)
+            orphans = [row for row in made if row["leaf"] not in known]
+            empty = [row["leaf"] for row in orphans if row["empty"]]
+            for leaf in empty:
+                await store.drop(leaves, leaf)
+    return len(empty), len(orphans) - len(empty)
 
 
 COLLECTIONS: Final[dict[type[ops.Operation], Rule]] = {

@@ -43,9 +43,11 @@ async def tend_leaves(data_dsn: str, control: Database, data: Database, log: Log
 
 async def tend_once(data_dsn: str, control: Database, data: Database, log: Log, *, exact_limit_chunks: int) -> None:
     """Drop orphans, then index large leaves one after the other. Raises: Unavailable, Bug."""
-    dropped = await drop_orphans(control, data)
+    dropped, kept = await drop_orphans(control, data)
     if dropped:
-        log.warning("issuer.orphans-dropped", count=dropped)
+        log.info("issuer.orphans-dropped", count=dropped)
+    if kept:
+        log.warning("issuer.orphans-kept", count=kept, reason="leaves with documents that no collection names")
     while (leaf := await _large_leaf(data, exact_limit_chunks)) is not None:
         await build_index(data_dsn, leaf)
         log.info("issuer.indexed")

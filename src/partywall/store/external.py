@@ -6,6 +6,7 @@ the gateway's DSN file holds. What only a superuser can close (`hardening.py`) i
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from pathlib import Path
 from typing import Any, Final
@@ -41,9 +42,11 @@ async def prepare(dsn_file: Path, instance: str, password: str) -> tuple[str, st
         await check_version(connection)
         await check_logs(connection)
         await _check_owner(connection, instance)
+        if instance == "data":
+            await _ensure_vectors(connection)
         await _ensure_reader(connection, role, password, reader_dsn)
         if instance == "data":
-            await _check_vectors(connection, role)
+            await connection.execute(f"grant usage on schema {VECTORS} to {role}")
     finally:
         await connection.close(timeout=TIMEOUT_S)
     return owner_dsn, reader_dsn
@@ -73,26 +76,25 @@ async def _ensure_reader(connection: Any, role: str, password: str, reader_dsn: 
         raise Unavailable(f"the role {role} cannot connect: pg_hba.conf must let it in", code="unsafe-role")
 
 
-async def _check_vectors(connection: Any, role: str) -> None:
-    """Refuse a data database without pgvector where collections look for it: only its superuser may make it."""
+async def _ensure_vectors(connection: Any) -> None:
+    """Have pgvector where collections look for it, as far as the owner may. Raises: Unavailable with what to do."""
+    await connection.execute(f"create schema if not exists {VECTORS}")
+    with contextlib.suppress(
+        asyncpg.InsufficientPrivilegeError, asyncpg.FeatureNotSupportedError, asyncpg.UndefinedFileError
+    ):
+        await connection.execute(f"create extension if not exists vector schema {VECTORS}")
     version = await connection.fetchval(
         "select e.extversion from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace"
         " where e.extname = 'vector' and n.nspname = $1",
         VECTORS,
     )
-    usable = version is not None and all(
-        [
-            await connection.fetchval("select has_schema_privilege($1, $2, 'usage')", name, VECTORS)
-            for name in (role, await connection.fetchval("select current_user"))
-        ]
-    )
-    if not usable or tuple(int(part) for part in version.split(".")[:2]) < VECTOR_VERSION:
+    if version is None or tuple(int(part) for part in version.split(".")[:2]) < VECTOR_VERSION:
         raise Unavailable(
-            f"the external data database needs pgvector {'.'.join(map(str, VECTOR_VERSION))} or later in the schema"
-            f" {VECTORS}: as its superuser, create schema {VECTORS}; create extension vector schema {VECTORS};"
-            f" grant usage on schema {VECTORS} to {role}, and to its owner",
+            f"the external data database needs pgvector {'.'.join(map(str, VECTOR_VERSION))} or later, where its owner"
+            f" may not make it: as a superuser, create extension vector schema {VECTORS}",
             code="no-pgvector",
         )
+    await connection.execute(f"revoke all on schema {VECTORS} from public")
 
 
 async def _set_password(connection: Any, role: str, password: str) -> None:

@@ -87,7 +87,7 @@ def role_statements(roles: Roles, verifiers: dict[str, str]) -> list[str]:
 
 def database_statements(instance: str, roles: Roles) -> list[str]:
     """Return what closes the instance's database; to be run in it, any number of times."""
-    vectors = _vectors(roles) if instance == "data" else []
+    leaves = _for_leaves(roles) if instance == "data" else []
     return [
         f"revoke all on database {instance} from public",
         f"grant connect on database {instance} to {roles.reader}",
@@ -96,16 +96,18 @@ def database_statements(instance: str, roles: Roles) -> list[str]:
         f"grant usage on language plpgsql to {roles.owner}",
         _VIEWS.replace("OWNER", roles.owner),
         _ESTIMATES.replace("OWNER", roles.owner),
-        *vectors,
+        *leaves,
     ]
 
 
-def _vectors(roles: Roles) -> list[str]:
-    """Return what makes pgvector there, in a schema of its own: only a superuser may."""
+def _for_leaves(roles: Roles) -> list[str]:
+    """Return what leaves need of a superuser: pgvector in a schema of its own, and sizes for the owner alone."""
     return [
         f"create schema if not exists {VECTORS}",
         f"revoke all on schema {VECTORS} from public",
         f"create extension if not exists vector schema {VECTORS}",
         "alter extension vector update",
         f"grant usage on schema {VECTORS} to {roles.owner}, {roles.reader}",
+        f"grant execute on function pg_catalog.pg_relation_size(regclass) to {roles.owner}",
+        f"grant execute on function pg_catalog.pg_relation_size(regclass, text) to {roles.owner}",
     ]

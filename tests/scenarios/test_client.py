@@ -111,6 +111,25 @@ async def test_the_log_reads_from_its_first_leaf_to_its_signed_head(agent: Party
     assert (await admin.log.checkpoint()).size > 0
 
 
+async def test_a_search_finds_what_was_denied(agent: Partywall, admin: Partywall):
+    with pytest.raises(Denied):
+        await agent.policy.show()
+    found = [leaf async for leaf in admin.log.search(verdict="deny", action="operator.read")]
+    assert found
+    assert all(leaf.activity is not None and leaf.activity["verdict"] == "deny" for leaf in found)
+    assert [leaf.seq for leaf in found] == sorted((leaf.seq for leaf in found), reverse=True)
+
+
+async def test_a_question_is_answered_as_the_road_would(admin: Partywall, sides: tuple[Side, Side]):
+    agent = sides[0].bystander
+    assert not await admin.may(agent, "model.request", "model/probe-model")
+    await admin.subjects.grant(agent, "model.request", "model/probe-model")
+    assert await admin.may(agent, "model.request", "model/probe-model")
+    await admin.subjects.withdraw(agent, "model.request", "model/probe-model")
+    assert not await admin.may(agent, "model.request", "model/probe-model")
+    assert not await admin.may(sides[1].agent, "model.request", "model/probe-model")
+
+
 async def test_other_clients_are_told_where_to_go(agent: Partywall, platform: Platform, sides: tuple[Side, Side]):
     assert [model.id for model in await agent.models()] == ["probe-model"]
     assert agent.openai_options() == {"base_url": f"{platform.base_url}/v1", "api_key": sides[0].key}

@@ -18,6 +18,7 @@ from partywall.client.errors import (
     UpstreamFailed,
 )
 from partywall.client.wall import Partywall
+from partywall.wire.collections import Document
 from partywall.wire.replies import Grant
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "BadRequest",
     "Conflict",
     "Denied",
+    "Document",
     "Grant",
     "LimitExceeded",
     "NotFound",

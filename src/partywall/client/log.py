@@ -23,6 +23,17 @@ class Log:
                 yield leaf
             at = page.next_start
 
+    async def search(self, *, order: str = "newest", **filters: str | float) -> AsyncIterator[replies.Leaf]:
+        """Yield the leaves that every filter holds of, newest first.
+
+        filters: action, action_prefix, phase, verdict, result, principal, user, resource, kind, trace_id, act, parent,
+        reason, policy_revision, since, until (Unix seconds or RFC 3339), from_seq, to_seq.
+        """
+        query = {"order": order, **filters}
+        async for page in self._transport.pages("/v1/audit/search", replies.FoundLeaves, query=query):
+            for leaf in page.leaves:
+                yield leaf
+
     async def checkpoint(self) -> replies.Checkpoint:
         """Return the signed head of the log."""
         return await self._transport.ask("GET", "/v1/audit/checkpoint", replies.Checkpoint)

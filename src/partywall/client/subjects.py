@@ -32,6 +32,20 @@ class Subjects:
         path = f"/v1/subjects/{segment(subject)}/grants"
         return await self._transport.ask("PUT", path, replies.Subject, body={"grants": list(grants)})
 
+    async def grant(
+        self, subject: str, action: str, resource: str, *, expires_at_s: float | None = None
+    ) -> replies.Subject:
+        """Grant one action on one resource, or set its end anew. resource: such as `model/smollm2`."""
+        body = given(action=action, resource=resource, expires_at_s=expires_at_s)
+        return await self._transport.ask("POST", f"/v1/subjects/{segment(subject)}/grants", replies.Subject, body=body)
+
+    async def withdraw(self, subject: str, action: str, resource: str) -> replies.Subject:
+        """Take one grant, within 5 s everywhere."""
+        query = {"action": action, "resource": resource}
+        return await self._transport.ask(
+            "DELETE", f"/v1/subjects/{segment(subject)}/grants", replies.Subject, query=query
+        )
+
     async def suspend(self, subject: str) -> replies.Subject:
         """Refuse everything of a subject, within 5 s everywhere."""
         return await self._transport.ask("POST", f"/v1/subjects/{segment(subject)}/suspend", replies.Subject)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Final, Self
 
+import msgspec
+
+from partywall.client.collections import Collections
 from partywall.client.log import Log
 from partywall.client.memory import Memory
 from partywall.client.policy import Policy
@@ -15,6 +18,10 @@ from partywall.client.transport import Transport, segment
 from partywall.wire import replies
 
 DEFAULT_URL: Final = "http://127.0.0.1:8470"
+
+
+class _Decision(msgspec.Struct):
+    decision: bool
 
 
 class Partywall:
@@ -32,6 +39,7 @@ class Partywall:
         self.policy: Final = Policy(transport)
         self.servers: Final = Servers(transport)
         self.memory: Final = Memory(transport)
+        self.collections: Final = Collections(transport)
         self.log: Final = Log(transport)
 
     async def __aenter__(self) -> Self:
@@ -54,6 +62,20 @@ class Partywall:
     async def revoke(self, credential: str) -> None:
         """End a key, token, session or subject everywhere, within 5 s. credential: its id."""
         await self._transport.ask("POST", "/v1/revocations", replies.Revoked, body={"credential": credential})
+
+    async def may(self, subject: str, action: str, resource: str, *, context: dict[str, Any] | None = None) -> bool:
+        """Return whether the wall would allow it, now (AuthZEN): nothing is done, and the question is on record.
+
+        subject: slug or id of an agent or user. action: such as `tool.call`. resource: `<kind>/<slug or id>`.
+        """
+        kind, _, name = resource.partition("/")
+        question = {
+            "subject": {"type": "user" if subject.startswith("usr_") else "agent", "id": subject},
+            "action": {"name": action},
+            "resource": {"type": kind, "id": name},
+            "context": context or {},
+        }
+        return (await self._transport.ask("POST", "/access/v1/evaluation", _Decision, body=question)).decision
 
     def openai_options(self) -> dict[str, Any]:
         """Return what OpenAI's own client takes: `openai.AsyncOpenAI(**wall.openai_options())`."""

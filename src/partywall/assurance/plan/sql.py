@@ -123,6 +123,14 @@ def _alter_table(node: Any) -> Iterator[Fact]:
             yield base | {"kind": "alter_table", "unique": [_key(command.def_, {})]}
         elif what == "AT_AddColumn":
             yield base | {"kind": "alter_table", "unique": _column_keys(command.def_)}
+        elif what in {"AT_SetRelOptions", "AT_ResetRelOptions"}:
+            yield base | {"kind": "alter_view", "weakened": _weakened(command.def_, reset=what.startswith("AT_Reset"))}
+
+
+def _weakened(options: Any, *, reset: bool) -> list[str]:
+    """Return which protections of a view are switched off."""
+    named_off = [one.defname.lower() for one in options or () if reset or not (one.arg is None or _is_on(one.arg))]
+    return [name for name in named_off if name in {"security_invoker", "security_barrier"}]
 
 
 def _policy(node: Any) -> Iterator[Fact]:
@@ -220,7 +228,7 @@ def _index(node: Any) -> Iterator[Fact]:
     if node.unique:
         columns = [name for one in node.indexParams for name in ([one.name] if one.name else column_names(one.expr))]
         table = _table(node.relation)
-        yield {"kind": "create_index", "name": node.idxname or table, "table": table, "unique": [{"columns": columns}]}
+        yield {"kind": "create_index", "name": f"{table}.{node.idxname or ''}".rstrip("."), "table": table, "unique": [{"columns": columns}]}
 
 
 def _is_unique(constraint: Any) -> bool:

@@ -215,6 +215,12 @@ deny contains found("PWP-307", one, "it is not a security_barrier") if {
 	lib.at(one.fact, ["security_barrier"]) != true
 }
 
+deny contains found("PWP-307", one, sprintf("it takes %s from the view", [option])) if {
+	some one in statements
+	one.kind == "alter_view"
+	some option in lib.each(lib.at(one.fact, ["weakened"]))
+}
+
 deny contains found("PWP-307", one, "a materialized view holds its rows without any policy") if {
 	some one in statements
 	one.kind == "create_materialized_view"

@@ -114,21 +114,6 @@ last_port(port) := to_number(parts[count(parts) - 1]) if {
 	parts := split(port, "-")
 } else := 65535
 
-# METADATA
-# title: A network that is open to the world
-# description: Every address can connect; only a public web service on port 80 or 443 should be reached from everywhere.
-# custom:
-#   id: PWP-131
-#   severity: high
-#   threat: NI-1, IAC-4
-#   fix: Admit the load balancer's or gateway's own security group or range instead of 0.0.0.0/0 and ::/0.
-deny contains lib.finding("PWP-131", admission.resource, sprintf("it admits %s to ports %d to %d", [source, admission.from, admission.to])) if {
-	some admission in admissions
-	not web(admission.from, admission.to)
-	some source in admission.sources
-	lib.lowered(source) in lib.everywhere
-}
-
 group_types := {"aws_security_group"}
 
 # Security groups by what names them in a plan.
@@ -174,6 +159,21 @@ peerings := {
 	"aws_vpc_peering_connection": ["vpc_id", "peer_vpc_id"],
 	"google_compute_network_peering": ["network", "peer_network"],
 	"azurerm_virtual_network_peering": ["virtual_network_name", "remote_virtual_network_id"],
+}
+
+# METADATA
+# title: A network that is open to the world
+# description: Every address can connect; only a public web service on port 80 or 443 should be reached from everywhere.
+# custom:
+#   id: PWP-131
+#   severity: high
+#   threat: NI-1, IAC-4
+#   fix: Admit the load balancer's or gateway's own security group or range instead of 0.0.0.0/0 and ::/0.
+deny contains lib.finding("PWP-131", admission.resource, sprintf("it admits %s to ports %d to %d", [source, admission.from, admission.to])) if {
+	some admission in admissions
+	not web(admission.from, admission.to)
+	some source in admission.sources
+	lib.lowered(source) in lib.everywhere
 }
 
 # METADATA

@@ -100,7 +100,7 @@ class Arrived:
 
 def sign_in_at_provider(browser, page, login):
     """Walk the provider's development forms: who signs in, and that they agree. Returns where that led."""
-    page = browser.submit(page, prompt="login", login=login, password="anything")
-    while isinstance(page, Page) and 'name="prompt" value="consent"' in page.text:
-        page = browser.submit(page)
+    while isinstance(page, Page) and page.form:
+        asked = {"login": login, "password": "anything"} if 'name="login"' in page.text else {}
+        page = browser.submit(page, **asked)
     return page

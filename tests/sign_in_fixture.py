@@ -58,6 +58,16 @@ class Organisation:
         made = self.post(f"/v1/tenants/{tenant['id']}/admins", {"slug": "root"}, self.operator)
         return tenant | {"admin": made["key"]["secret"]}
 
+    def tenant_of_its_own(self, **provider):
+        """Make a tenant of another organisation that registers the provider for itself, with `alice` in it."""
+        slug = f"own-{secrets.token_hex(4)}"
+        tenant = self.post("/v1/tenants", {"slug": slug, "organisation": slug}, self.operator)
+        made = self.post(f"/v1/tenants/{tenant['id']}/admins", {"slug": "root"}, self.operator)
+        tenant |= {"admin": made["key"]["secret"]}
+        body = {"slug": "own", "kind": "oidc", "issuer": self.provider.url} | provider
+        idp = self.post("/v1/identity-providers", body, tenant["admin"])["id"]
+        return tenant | {"idp": idp, "alice": self.user(tenant, "alice", idp=idp)}
+
     def user(self, tenant, login, **more):
         """Make a user and bind them to who signs in as login."""
         user = self.post("/v1/subjects", {"kind": "user", "slug": login}, tenant["admin"])["id"]

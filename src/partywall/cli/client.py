@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import IO, Any, Final, Self
 from urllib.parse import quote, urlencode
@@ -10,6 +11,7 @@ from urllib.parse import quote, urlencode
 import click
 from pyreqwest.client import SyncClient, SyncClientBuilder
 from pyreqwest.exceptions import RequestError
+from pyreqwest.request import SyncRequestBuilder
 
 from partywall.cli.credentials import CredentialsStore
 
@@ -109,11 +111,19 @@ class Api:
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """Return the parsed answer; None when there is no body. Raises: ApiError."""
-        data = self.raw(method, path, body)
+        return self._parsed(self.raw(method, path, body))
+
+    def _parsed(self, data: bytes) -> Any:
         try:
             return json.loads(data) if data else None
         except ValueError:
             raise self._fault(f"{self.url} answered with something that is not JSON: is it partywall?") from None
+
+    def form(self, url: str, fields: Mapping[str, str]) -> Any:
+        """Post a form to a whole address, without our credential, and return the parsed answer. Raises: ApiError."""
+        request = self._client.request("POST", url).header("Accept", "application/json")
+        request = request.header("Content-Type", "application/x-www-form-urlencoded")
+        return self._parsed(self._sent(request.body_bytes(urlencode(fields).encode())))
 
     def raw(self, method: str, path: str, body: Any = None) -> bytes:
         """Return the answer's bytes. Raises: ApiError."""
@@ -122,6 +132,9 @@ class Api:
             request = request.header("Authorization", f"Bearer {self.key}")
         if body is not None:
             request = request.header("Content-Type", "application/json").body_bytes(json.dumps(body).encode())
+        return self._sent(request)
+
+    def _sent(self, request: SyncRequestBuilder) -> bytes:
         try:
             response = request.build().send()
             data = bytes(response.bytes())

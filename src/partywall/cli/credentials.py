@@ -54,6 +54,16 @@ class CredentialsStore:
         file.profiles[name] = profile
         if use or file.current not in file.profiles:
             file.current = name
+        self._write(file)
+
+    def forget(self, name: str) -> None:
+        """Remove a profile. Raises: click.ClickException."""
+        self.get(name)
+        file = self._read()
+        file.profiles.pop(name, None)
+        self._write(file)
+
+    def _write(self, file: _File) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = self.path.with_suffix(".new")
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -12,7 +12,7 @@ import http.server
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import click
@@ -100,7 +100,9 @@ def _until_granted(
             if said == "slow_down":
                 pause_s += SLOWER_S
             elif said != "authorization_pending":
-                raise click.ClickException(f"the identity provider did not sign you in: {said or error.message}") from None
+                raise click.ClickException(
+                    f"the identity provider did not sign you in: {said or error.message}"
+                ) from None
     raise click.ClickException("the code was not entered in time: try again")
 
 
@@ -162,7 +164,7 @@ class _Listener:
         self._server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}{CALLBACK_PATH}"
 
-    def __enter__(self) -> _Listener:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -122,7 +122,9 @@ class Issuer:
         permit = self._permits.verify(request.permit, digest, self._clock())
         operation = decode_operation(request.payload)
         rule = check_fit(permit, operation, self._settings.region)
-        checked = await prevalidate(operation) or await self.federation.check(operation, permit)
+        checked = await prevalidate(operation)
+        if checked is None:
+            checked = await self.federation.check(operation, permit)
         async with self._work(rule.mode, permit, checked) as work:
             done = await perform(work, operation, request.payload, rule.run, rule.current, secret=rule.secret)
         self._log.info("issuer.performed", action=permit.action, act=permit.act, tenant=permit.tenant)

@@ -21,7 +21,7 @@ ANY: Final = "*"
 NO_TAG: Final = '""'
 """An entity tag that nothing has."""
 _TAG: Final = re.compile(r'\s*(W/)?("[!#-~]{0,128}")\s*', re.ASCII)
-_KEY: Final = re.compile(r'"?([!#-~]{1,255})"?', re.ASCII)
+_KEY: Final = re.compile(r'(?P<quote>"?)(?P<key>[!#-~]{1,255})(?P=quote)', re.ASCII)
 
 Tag = Annotated[str, Meta(pattern=r'^(\*|"[!#-~]{0,128}")\Z')]
 IdempotencyKey = Annotated[str, Meta(pattern=r"^[!#-~]{1,255}\Z")]
@@ -61,4 +61,4 @@ def parse_key(header: str) -> str:
     match = _KEY.fullmatch(header.strip())
     if match is None:
         raise Malformed("an idempotency key has 1 to 255 visible ASCII characters", code="bad-idempotency-key")
-    return match[1]
+    return match["key"]

@@ -16,6 +16,8 @@ from msgspec import Meta
 
 from partywall.errors import Malformed
 
+CALLBACK_PATH: Final = "/v1/oauth/callback"
+"""Of our own: what every identity provider is told as our redirect URI."""
 CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}", re.ASCII)
 ATTEMPT: Final = re.compile(r"sgn_[a-z2-7]{26}", re.ASCII)

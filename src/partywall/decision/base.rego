@@ -52,7 +52,6 @@ platform_operator if {
 # Named, fixed, and each for one purpose.
 system_actions := {
 	"system:bootstrap": {"operator.key bootstrap"},
-	"system:federation": {"operator.token federation"},
 	"system:sign-in": {"operator.token sign-in"},
 	"system:federation": {"operator.token federation"},
 	"system:sweeper": {"system.sweep ledger"},

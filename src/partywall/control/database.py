@@ -65,6 +65,7 @@ class Database:
             timeout=ACQUIRE_TIMEOUT_S,
             command_timeout=STATEMENT_TIMEOUT_S,
             max_inactive_connection_lifetime=60.0,
+            reset=_nothing_to_reset,
             server_settings={
                 "application_name": application,
                 "statement_timeout": str(int(STATEMENT_TIMEOUT_S * 1000)),
@@ -104,6 +105,12 @@ class Database:
         finally:
             await self._release(connection)
 
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """Return the rows of one statement, which is a snapshot by itself. Raises: as `translated`."""
+        with translated():
+            rows: list[asyncpg.Record] = await self._pool.fetch(query, *arguments)
+        return rows
+
     @contextlib.asynccontextmanager
     async def change(self) -> AsyncIterator[tuple[asyncpg.Connection, int]]:
         """Give (connection, revision) inside one transaction that is the only change under way."""
@@ -113,6 +120,10 @@ class Database:
     async def _release(self, connection: asyncpg.Connection) -> None:
         with contextlib.suppress(*_UNAVAILABLE):
             await self._pool.release(connection, timeout=STATEMENT_TIMEOUT_S)
+
+
+async def _nothing_to_reset(_connection: asyncpg.Connection) -> None:
+    """Spare each return to the pool a question: no statement of the issuer leaves a trace in its session."""
 
 
 async def _abandon(connection: asyncpg.Connection, error: BaseException) -> None:

@@ -5,10 +5,12 @@ Source: RFC 9068 (at+jwt), RFC 8693 (act), RFC 8037; attacks.md ID-3 and ID-8.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Sequence
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from joserfc import jwt
 from joserfc.errors import SecurityWarning
@@ -28,7 +30,12 @@ LIVE_LIMIT: Final = 1_000
 LINEAGE_LIMIT: Final = 8
 AUDIENCE: Final = "partywall"
 ALGORITHM: Final = "EdDSA"
-_COUNT: Final = "select count(*) from control.access_token where subject = $1 and expires_at_s > $2"
+_INSERT: Final = """
+    insert into control.access_token
+        (id, tenant, subject, session, on_behalf_of, expires_at_s, scopes, ancestors, resource)
+    select $1, $2, $3, $4, $5, $6, $7, $8, $9
+    where (select count(*) from control.access_token where subject = $3 and expires_at_s > $10) < $11
+    returning true"""
 
 
 async def create_token(work: Work, operation: TokenCreate) -> Reply:
@@ -78,13 +85,9 @@ async def issue_token(
     kind: of the subject, which is active and locked. lineage: whatever it descends from; it ends with any of those.
     Raises: LimitExceeded, Malformed, Unavailable.
     """
-    if await work.connection.fetchval(_COUNT, operation.subject, work.now_s) >= LIVE_LIMIT:
-        raise LimitExceeded(f"at most {LIVE_LIMIT} live tokens a subject", retry_after_s=60.0)
     claims = token_claims(work, operation, kind=kind, clearance=clearance, ends_at_s=ends_at_s)
-    await work.connection.execute(
-        """insert into control.access_token
-               (id, tenant, subject, session, on_behalf_of, expires_at_s, scopes, ancestors, resource)
-           values ($1, $2, $3, $4, $5, $6, $7, $8, $9)""",
+    kept = await work.connection.fetchval(
+        _INSERT,
         claims["jti"],
         work.tenant,
         operation.subject,
@@ -94,7 +97,11 @@ async def issue_token(
         claims.get("scp"),
         list(lineage),
         operation.resource,
+        work.now_s,
+        LIVE_LIMIT,
     )
+    if not kept:
+        raise LimitExceeded(f"at most {LIVE_LIMIT} live tokens a subject", retry_after_s=60.0)
     return sign_token(claims, work.keyring.signing_key(work.now_s)), claims
 
 
@@ -147,8 +154,13 @@ def token_claims(work: Work, operation: TokenCreate, *, kind: str, clearance: in
 def sign_token(claims: dict[str, Any], key: SigningKey, *, type_: str = "at+jwt") -> str:
     """Return the compact JWT. type_: says what it is good for; no verifier takes one for another."""
     header = {"alg": ALGORITHM, "kid": key.kid, "typ": type_}
-    pem = key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     with warnings.catch_warnings():
         # RFC 9864 renames the algorithm to Ed25519; today's verifiers know EdDSA, and the curve is fixed by our keys.
         warnings.simplefilter("ignore", SecurityWarning)
-        return jwt.encode(header, claims, OKPKey.import_key(pem), algorithms=[ALGORITHM])
+        return jwt.encode(header, claims, _jwk(key.private), algorithms=[ALGORITHM])
+
+
+@functools.lru_cache(maxsize=1)
+def _jwk(private: Ed25519PrivateKey) -> OKPKey:
+    """Return the key as the library wants it: of the one key whose turn it is."""
+    return OKPKey.import_key(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

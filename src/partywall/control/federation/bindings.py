@@ -7,7 +7,7 @@ pattern. When two bindings answer with two subjects, nobody is meant.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import asyncpg
 import msgspec
@@ -62,9 +62,13 @@ class Candidates(msgspec.Struct, frozen=True):
     bindings: tuple[Binding, ...]
 
 
-async def find_candidates(
-    connection: asyncpg.Connection, *, tenant: str, issuer: str, subject: str, region: str
-) -> Candidates:
+class Fetches(Protocol):
+    """A connection, or a database that fetches over one of its own."""
+
+    async def fetch(self, query: str, *arguments: Any) -> Any: ...
+
+
+async def find_candidates(connection: Fetches, *, tenant: str, issuer: str, subject: str, region: str) -> Candidates:
     """Return what an active tenant knows of an issuer and one of its subjects. Nothing of the token is believed here.
 
     Raises: Unauthenticated when the tenant trusts no such issuer, or two.

@@ -52,7 +52,13 @@ async def exchange_token(work: Work, operation: TokenExchange) -> Reply:
         raise Denied(fault.public, code="invalid-scope") from fault
     token, claims = await issue_token(
         work,
-        TokenCreate(subject=operation.subject, scopes=scopes, session=acting.session, on_behalf_of=operation.user),
+        TokenCreate(
+            subject=operation.subject,
+            scopes=scopes,
+            session=acting.session,
+            on_behalf_of=operation.user,
+            resource=acting.resource,
+        ),
         kind=subject["kind"],
         clearance=clearance,
         ends_at_s=ends_at_s,

@@ -7,6 +7,8 @@ one transaction. Source: RFC 8693, RFC 7523 section 3, ADR-0011.
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final
 
@@ -29,7 +31,11 @@ from partywall.wire.operations import TokenExchange
 _KEYS: Final = "select id, public_key from control.verification_key where not_after_s is null or not_after_s > $1"
 _USE: Final = """
     insert into control.used_assertion (id, forget_at_s) values ($1, $2) on conflict (id) do nothing returning true"""
-_LOCK_BINDING: Final = "select true from control.identity_binding where id = $1 and subject = $2 for share"
+_LOCK_BINDING: Final = """
+    select true from control.identity_binding b join control.tenant t on t.id = b.tenant and t.state = 'active'
+    where b.id = $1 and b.subject = $2 and b.tenant = $3 for share of b"""
+PROVED_S: Final = 2.0
+PROVED_LIMIT: Final = 1_024
 FORGET_S: Final = 60.0
 """How long after its end a used assertion is remembered: longer than clocks differ."""
 
@@ -87,6 +93,7 @@ class Prover:
         self._verifier = verifier
         self._region = region
         self._clock = clock
+        self._proved: OrderedDict[tuple[bytes, str | None], tuple[float, Proof]] = OrderedDict()
 
     async def identify(self, raw_token: str, tenant: str | None) -> Identified | Unidentified:
         """Answer a gateway. Raises: Unavailable when the provider or the database is out of reach."""
@@ -118,8 +125,7 @@ class Prover:
         if token.type != "at+jwt" or token.claims.get("iss") != f"partywall/{self._region}":
             return await self._bound(raw_token, tenant)
         now_s = self._clock()
-        async with self._control.transaction() as connection:
-            keys = {row["id"]: row["public_key"] for row in await connection.fetch(_KEYS, now_s)}
+        keys = {row["id"]: row["public_key"] for row in await self._control.fetch(_KEYS, now_s)}
         verified = verify_access_token(raw_token, _Keys(keys), region=self._region, now_s=now_s)
         if verified.claims.act is not None or verified.claims.res is not None or verified.claims.ten != tenant:
             raise refused("delegated")  # a user who is not there in person, or for one resource only, delegates nothing
@@ -132,14 +138,28 @@ class Prover:
             raise Unauthenticated("the token is not accepted", code=unbound.reason) from unbound
 
     async def _prove(self, raw_token: str, named: str | None) -> Proof:
-        """Return the proof. named: the tenant, when the request said one. Raises: Unauthenticated, _Unbound."""
+        """Return the proof. named: the tenant, when the request said one. Raises: Unauthenticated, _Unbound.
+
+        What was proved a moment ago is not proved again: the gateway asks, and then comes back with a permit.
+        """
+        asked = (hashlib.sha256(raw_token.encode("utf-8", "surrogatepass")).digest(), named)
+        found = self._proved.get(asked)
+        if found is not None and found[0] > self._clock():
+            return found[1]
+        proof = await self._prove_anew(raw_token, named)
+        for about in (asked, (asked[0], proof.tenant)):
+            self._proved[about] = (self._clock() + PROVED_S, proof)
+            if len(self._proved) > PROVED_LIMIT:
+                self._proved.popitem(last=False)
+        return proof
+
+    async def _prove_anew(self, raw_token: str, named: str | None) -> Proof:
         token = read_token(raw_token)
         tenant = named or self._tenant_of(token)
         issuer, subject = _claimed(token)
-        async with self._control.transaction() as connection:
-            candidates = await find_candidates(
-                connection, tenant=tenant, issuer=issuer, subject=subject, region=self._region
-            )
+        candidates = await find_candidates(
+            self._control, tenant=tenant, issuer=issuer, subject=subject, region=self._region
+        )
         identity = await self._verifier.verify(candidates.provider, raw_token)
         try:
             binding = choose(identity, candidates.bindings)
@@ -168,7 +188,7 @@ async def use_proof(connection: asyncpg.Connection, proof: Proof, now_s: float) 
 
     Raises: Unauthenticated when the binding has ended, or the token was used.
     """
-    if not await connection.fetchval(_LOCK_BINDING, proof.binding, proof.subject):
+    if not await connection.fetchval(_LOCK_BINDING, proof.binding, proof.subject, proof.tenant):
         raise refused("not-bound")
     if now_s >= proof.identity.expires_at_s:
         raise refused("expired")

@@ -129,7 +129,9 @@ class OperatorProvider:
         if claims.action.resource.kind != self.kind:
             raise Bug("a permit of another provider", private=claims.id)
         done = await self._hand_over(claims, payload, now_s)
-        if CLASSES[action] is ActionClass.EFFECT:
+        if (
+            CLASSES[action] is ActionClass.EFFECT and action is not ActionType.OPERATOR_TOKEN
+        ):  # no fact of the directory
             await settle(self._settled)
         return Effect(body=done.body, headers={REPLAYED: "true"} if done.replayed else {})
 

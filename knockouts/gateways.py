@@ -9,6 +9,7 @@ from knockouts.evidence import AuditAnyLog, DenialsUnrecorded, RecordsRaw
 from knockouts.identity import RevocationIgnored, StreamUnchecked, SuspensionIgnored, TenantHeader, TokenUnverified
 from knockouts.knocked import Knocked
 from knockouts.memory import MemoryShared
+from knockouts.retrieval import CollectionScopeOff, CollectionsHeaped, LabelsBelieved
 from knockouts.tools import AddressNamed, ManifestUnpinned, PayloadPasted, ReachOff, SchemaOff, ToolCredentialForwarded
 
 CAUGHT_BY: tuple[tuple[type[Knocked], str], ...] = (
@@ -38,4 +39,7 @@ CAUGHT_BY: tuple[tuple[type[Knocked], str], ...] = (
     (AuditAnyLog, "AU-2"),
     (DenialsUnrecorded, "AU-5"),
     (DecisionsOfAnybody, "AZ-1"),
+    (CollectionsHeaped, "RAG-4"),
+    (LabelsBelieved, "RAG-5"),
+    (CollectionScopeOff, "AGENT-1c"),
 )

@@ -1,6 +1,6 @@
 """The attacks, one file per layer; importing this package registers them all in `PROBES`."""
 
 from partywall.assurance.probe import PROBES
-from partywall.assurance.probes import decisions, identity, ledger, models, neighbours, storage, tools
+from partywall.assurance.probes import collections, decisions, identity, ledger, models, neighbours, storage, tools
 
-__all__ = ["PROBES", "decisions", "identity", "ledger", "models", "neighbours", "storage", "tools"]
+__all__ = ["PROBES", "collections", "decisions", "identity", "ledger", "models", "neighbours", "storage", "tools"]

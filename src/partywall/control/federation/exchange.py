@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import asyncpg
+
 from partywall.control.caller import Credential
 from partywall.control.credentials import checked_scopes, lock_delegator
 from partywall.control.federation.identity import refused, told
@@ -15,6 +17,7 @@ from partywall.control.narrowing import narrow_exchange
 from partywall.control.subjects import lock_active_subject
 from partywall.control.tokens import LIFE_LIMIT_S, LINEAGE_LIMIT, issue_token, use_session
 from partywall.control.work import Reply, Work, not_found
+from partywall.decision.labels import Classification
 from partywall.decision.principal import Kind
 from partywall.errors import CallerFault, Denied, LimitExceeded, Unauthenticated
 from partywall.wire.operations import TokenCreate, TokenExchange
@@ -30,19 +33,14 @@ async def exchange_token(work: Work, operation: TokenExchange) -> Reply:
     acting, proofs = work.credential, work.checked
     if acting is None or not isinstance(proofs, Proofs) or operation.subject != work.principal:
         raise not_found("subject")
-    with told():
-        if proofs.caller is not None:
-            await use_proof(work.connection, proofs.caller, work.now_s)
-        user = await _user(work, operation, proofs)
     if acting.on_behalf_of is not None:
         raise Denied("this credential already acts for a user", code="denied")
+    with told():
+        subject = await _subject(work, operation, proofs)
+        user, clearance = await _user(work, operation, proofs)
     lineage = (*acting.lineage, *(() if user is None else user.lineage))
     if len(lineage) > LINEAGE_LIMIT:
         raise LimitExceeded(f"a token of a token of a token: at most {LINEAGE_LIMIT} deep")
-    subject = await lock_active_subject(work, operation.subject)
-    clearance = int(subject["clearance"])
-    if operation.user is not None:
-        clearance = min(clearance, await lock_delegator(work, subject["kind"], operation.user))
     if acting.session is not None:
         await use_session(work, acting.session, operation.subject)
     limit_s = work.now_s + min(work.settings.access_token_s, LIFE_LIMIT_S)
@@ -60,7 +58,7 @@ async def exchange_token(work: Work, operation: TokenExchange) -> Reply:
             resource=acting.resource,
         ),
         kind=subject["kind"],
-        clearance=clearance,
+        clearance=min(int(subject["clearance"]), clearance),
         ends_at_s=ends_at_s,
         lineage=lineage,
     )
@@ -74,14 +72,22 @@ def credential_of(proof: Proof, *, tenant: str, principal: str, kind: str, crede
     return proof.credential()
 
 
-async def _user(work: Work, operation: TokenExchange, proofs: Proofs) -> Credential | None:
-    """Return what the user came with; None when there is no user. Raises: Unauthenticated unless it is that user's."""
+async def _subject(work: Work, operation: TokenExchange, proofs: Proofs) -> asyncpg.Record:
+    """Return (kind, clearance) of the caller, held as it is. Raises: Unauthenticated, NotFound, Conflict."""
+    if proofs.caller is not None:
+        return await use_proof(work.connection, proofs.caller, work.now_s)
+    return await lock_active_subject(work, operation.subject)
+
+
+async def _user(work: Work, operation: TokenExchange, proofs: Proofs) -> tuple[Credential | None, int]:
+    """Return what the user came with, and the user's clearance; (None, the highest) when there is no user.
+
+    Raises: Unauthenticated unless the proof is that user's; Denied, NotFound, Conflict.
+    """
     if (operation.user is None) != (proofs.user is None):
         raise refused("user")
-    if proofs.user is None:
-        return None
-    if work.kind is not Kind.AGENT:
-        raise Denied("only an agent acts for a user", code="denied")
+    if proofs.user is None or operation.user is None:
+        return None, Classification.RESTRICTED
     if isinstance(proofs.user, Proof):
         await use_proof(work.connection, proofs.user, work.now_s)
         named, credential = proofs.user.subject, proofs.user.credential()
@@ -89,7 +95,7 @@ async def _user(work: Work, operation: TokenExchange, proofs: Proofs) -> Credent
         named, credential = await own_user(work.connection, proofs.user, work.now_s)
     if named != operation.user:
         raise refused("user")
-    return credential
+    return credential, await lock_delegator(work, work.kind, operation.user)
 
 
 def _reply(work: Work, token: str, claims: dict[str, Any], kind: str) -> Reply:

@@ -31,9 +31,11 @@ from partywall.wire.operations import TokenExchange
 _KEYS: Final = "select id, public_key from control.verification_key where not_after_s is null or not_after_s > $1"
 _USE: Final = """
     insert into control.used_assertion (id, forget_at_s) values ($1, $2) on conflict (id) do nothing returning true"""
-_LOCK_BINDING: Final = """
-    select true from control.identity_binding b join control.tenant t on t.id = b.tenant and t.state = 'active'
-    where b.id = $1 and b.subject = $2 and b.tenant = $3 for share of b"""
+_HOLD: Final = """
+    select s.kind, s.clearance from control.identity_binding b
+    join control.tenant t on t.id = b.tenant and t.state = 'active'
+    join control.subject s on s.id = b.subject and s.tenant = b.tenant and s.state = 'active'
+    where b.id = $1 and b.subject = $2 and b.tenant = $3 for share of b, s"""
 PROVED_S: Final = 2.0
 PROVED_LIMIT: Final = 1_024
 FORGET_S: Final = 60.0
@@ -160,7 +162,7 @@ class Prover:
         candidates = await find_candidates(
             self._control, tenant=tenant, issuer=issuer, subject=subject, region=self._region
         )
-        identity = await self._verifier.verify(candidates.provider, raw_token)
+        identity = await self._verifier.verify_read(candidates.provider, token)
         try:
             binding = choose(identity, candidates.bindings)
         except Unauthenticated as error:
@@ -183,12 +185,14 @@ class Prover:
         return tenant
 
 
-async def use_proof(connection: asyncpg.Connection, proof: Proof, now_s: float) -> None:
-    """Keep the binding until this transaction ends, and use the token up if it is good once.
+async def use_proof(connection: asyncpg.Connection, proof: Proof, now_s: float) -> asyncpg.Record:
+    """Return (kind, clearance) of whom a proof stands for; use the token up if it is good once.
 
-    Raises: Unauthenticated when the binding has ended, or the token was used.
+    The binding and its subject stay as they are until this transaction ends.
+    Raises: Unauthenticated when either has ended, or the token has, or was used.
     """
-    if not await connection.fetchval(_LOCK_BINDING, proof.binding, proof.subject, proof.tenant):
+    held = await connection.fetchrow(_HOLD, proof.binding, proof.subject, proof.tenant)
+    if held is None:
         raise refused("not-bound")
     if now_s >= proof.identity.expires_at_s:
         raise refused("expired")
@@ -196,6 +200,7 @@ async def use_proof(connection: asyncpg.Connection, proof: Proof, now_s: float) 
         forget_at_s = proof.identity.expires_at_s + FORGET_S
         if not await connection.fetchval(_USE, proof.identity.assertion, forget_at_s):
             raise refused("replayed")
+    return held
 
 
 async def own_user(connection: asyncpg.Connection, token: VerifiedToken, now_s: float) -> tuple[str, Credential]:

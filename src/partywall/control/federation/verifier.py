@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from partywall.control.federation.identity import ExternalIdentity, IdentityProvider
 from partywall.control.federation.keys import ProviderKeys
-from partywall.control.federation.token import assertion_id, check_claims, read_token, verify_signature
+from partywall.control.federation.token import ReadToken, assertion_id, check_claims, read_token, verify_signature
 from partywall.decision.ports import Clock
 
 
@@ -25,7 +25,12 @@ class Verifier:
         Call it outside any transaction: it may fetch keys. Whether the token was used before is not asked here.
         Raises: Unauthenticated (`assertion-…`); Unavailable when the provider's keys are out of reach.
         """
-        token = read_token(raw_token)
+        return await self.verify_read(provider, read_token(raw_token), nonce=nonce)
+
+    async def verify_read(
+        self, provider: IdentityProvider, token: ReadToken, *, nonce: str | None = None
+    ) -> ExternalIdentity:
+        """As `verify`, for a token that was read already."""
         # Asked first, though nothing is believed yet: a token that is not for us must not make us fetch keys.
         subject, expires_at_s = check_claims(token, provider, now_s=self._clock(), nonce=nonce)
         key = await self._keys.find(provider, token.kid, token.algorithm)

@@ -39,7 +39,8 @@ COMMANDS: Final = {
     "server": ("partywall.cli.server:server", "Register MCP servers and approve their tools (tenant-admin)."),
     "policy": ("partywall.cli.policy_draft:policy", "Test, check, evaluate and activate policies."),
     "plan": ("partywall.assurance.plan.command:plan", "Check infrastructure and schema changes (CI, no platform needed)."),
-    "audit": ("partywall.cli.audit:audit", "Show, export and verify the audit log."),
+    "audit": ("partywall.cli.audit:audit", "Search, show, export and verify the audit log."),
+    "break-glass": ("partywall.cli.break_glass:break_glass", "Look into a tenant's log with the tenant's leave."),
     "probe": ("partywall.assurance.command:command", "Attack a live deployment and report what held."),
 }  # fmt: skip
 """Command -> where it is (imported on use) and what it does."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from partywall.ledger.extract import EXTRACT
 from partywall.ledger.verify import ARCHIVE, Primitives
 
 PRIMITIVES = Primitives(cipher=AESGCM, verifier=Ed25519PublicKey.from_public_bytes)
@@ -33,6 +34,35 @@ def _pages(fetch: Callable[[int], Page], tell: Callable[[int], None]) -> Iterato
         start = page["next_start"]
         tell(page["start"] + len(page["leaves"]))
         yield page
+
+
+def extract_lines(
+    fetch: Callable[[str | None], Page],
+    search: Page,
+    *,
+    keys: bool = True,
+    tell: Callable[[int], None] = lambda _: None,
+) -> Iterator[bytes]:
+    """Yield a filtered export's lines. fetch: returns the page that a cursor continues, None for the first.
+
+    search: what was asked, for its reader. keys: whether it can be opened. tell: leaves fetched so far. Like an
+    archive, its header is known last: any page may bring a key.
+    """
+    head: Page = {}
+    kept: Page = {}
+    count, cursor, more = 0, None, True
+    with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as leaves:
+        while more:
+            page = fetch(cursor)
+            head = head or {name: page[name] for name in ("origin", "log", "vkey", "checkpoint")}
+            kept |= page["keys"] if keys else {}
+            leaves.writelines(_line(leaf) for leaf in page["leaves"])
+            count, cursor = count + len(page["leaves"]), page["next_cursor"]
+            more = cursor is not None
+            tell(count)
+        yield _line({"extract": EXTRACT, **head, "keys": kept, "search": search})
+        leaves.seek(0)
+        yield from leaves
 
 
 def lines_of(pages: Iterable[Page]) -> Iterator[bytes]:

@@ -99,7 +99,8 @@ class Hunt:
                 yield from span
                 if self._next_at is not None:
                     break
-        if self._next_at is None and not self._newest and searched < head:
+        end = head if self._filters.to_seq is None else min(head, self._filters.to_seq)
+        if self._next_at is None and not self._newest and searched < end:
             self._next_at = searched  # the rest is not indexed yet
         return Found(leaves=self._leaves, next_at=self._next_at, head=head, searched=searched)
 

@@ -42,7 +42,11 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct):
-    """The result. opened: leaves whose content was readable; unresolved: intents without an outcome."""
+    """The result. opened: leaves whose content was readable; unresolved: intents without an outcome.
+
+    proven: leaves of an extract that stand in the signed log, each by a proof of its own. An extract is not `complete`:
+    what it leaves out, nobody can tell.
+    """
 
     log: str = ""
     origin: str = ""
@@ -52,6 +56,8 @@ class Report(msgspec.Struct):
     checkpoints: int = 0
     covered: int = 0
     denials: int = 0
+    proven: int = 0
+    complete: bool = True
     unresolved: list[str] = []
     findings: list[Finding] = []
 
@@ -98,7 +104,7 @@ class _Verification:
         if self._given_vkey is not None and self._given_vkey.strip() != head.get("vkey"):
             report.find("key", "header", "the archive names another key than the one you gave")
         for version, encoded in dict(head.get("keys") or {}).items():
-            self._ciphers[int(version)] = self._primitives.cipher(_unb64(encoded))
+            self._ciphers[int(version)] = self._primitives.cipher(unb64(encoded))
         self._check_names()
         for note in head.get("checkpoints") or []:
             self._notes.append((str(note), "checkpoint"))
@@ -183,18 +189,9 @@ class _Verification:
     def _check_note(self, note: str, where: str) -> None:
         report = self._report
         try:
-            checkpoint, name, hash_, signature = parse_note(note)
-            vkey_name, public_key = parse_vkey(report.vkey)
+            checkpoint = signed_checkpoint(note, report.vkey, self._primitives)
         except Malformed as error:
             report.find("checkpoint", where, error.public)
-            return
-        if name != vkey_name or hash_ != key_hash(name, public_key):
-            report.find("checkpoint", where, "was signed with another key")
-            return
-        try:
-            self._primitives.verifier(public_key).verify(signature, checkpoint.body().encode())
-        except Exception:  # the verifier's own error type is not known in this zone
-            report.find("checkpoint", where, "has a wrong signature")
             return
         report.checkpoints += 1
         self._check_root(checkpoint, where)
@@ -209,6 +206,19 @@ class _Verification:
             report.find("forked", where, f"signs another content of the first {checkpoint.size} leaves")
         else:
             report.covered = max(report.covered, checkpoint.size)
+
+
+def signed_checkpoint(note: str, vkey: str, primitives: Primitives) -> Checkpoint:
+    """Return the checkpoint of a note that the key of vkey signed. Raises: Malformed, saying what is wrong with it."""
+    checkpoint, name, hash_, signature = parse_note(note)
+    vkey_name, public_key = parse_vkey(vkey)
+    if name != vkey_name or hash_ != key_hash(name, public_key):
+        raise Malformed("was signed with another key", code="bad-checkpoint")
+    try:
+        primitives.verifier(public_key).verify(signature, checkpoint.body().encode())
+    except Exception as error:  # the verifier's own error type is not known in this zone
+        raise Malformed("has a wrong signature", code="bad-checkpoint") from error
+    return checkpoint
 
 
 def verify_archive(
@@ -238,7 +248,8 @@ def verify_archive(
     return report
 
 
-def _unb64(text: object) -> bytes:
+def unb64(text: object) -> bytes:
+    """Return what base64 text says. Raises: Malformed."""
     if not isinstance(text, str):
         raise Malformed("not base64", code="bad-base64")
     try:

@@ -9,8 +9,7 @@ import msgspec
 from knockouts.knocked import REQUEST, Knocked, Remembering, swap
 from partywall.decision.facts import ServerFacts
 from partywall.decision.ports import Provider
-from partywall.providers.tools import drift, schema
-from partywall.providers.tools import provider as tools
+from partywall.providers.tools import carried, drift, schema
 from partywall.providers.tools.exchange import Exchange
 from partywall.providers.tools.provider import ToolProvider
 from partywall.providers.tools.upstream import request_body
@@ -71,7 +70,7 @@ class PayloadPasted(Knocked):
             pasted = b'"arguments":{%b}' % members.encode("utf-8", "surrogatepass")
             return built(method, params | {"arguments": {}}).replace(b'"arguments":{}', pasted)
 
-        swap(tools, "request_body", paste)
+        swap(carried, "request_body", paste)
         return super().make_tools()
 
 

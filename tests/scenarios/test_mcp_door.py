@@ -328,7 +328,7 @@ async def test_web_pages_from_elsewhere_are_refused(acme):
         ({"jsonrpc": "1.0", "id": 1, "method": "ping"}, wire.INVALID_REQUEST),
         ({"jsonrpc": "2.0", "id": None, "method": "ping"}, wire.INVALID_REQUEST),
         ({"jsonrpc": "2.0", "id": 1, "result": {}}, wire.INVALID_REQUEST),
-        ({"jsonrpc": "2.0", "id": 1, "method": "resources/list"}, wire.METHOD_NOT_FOUND),
+        ({"jsonrpc": "2.0", "id": 1, "method": "resources/subscribe"}, wire.METHOD_NOT_FOUND),
         ({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"cursor": "x"}}, wire.INVALID_PARAMS),
         (
             {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo", "task": {}}},

@@ -16,6 +16,7 @@ from partywall.control.paging import paged, position_of
 from partywall.control.work import RESOURCES_LIMIT, Reply, Work, new_id, not_found, require_room
 from partywall.decision.manifest import canonical_json, manifest_digest, tool_digest
 from partywall.errors import Malformed
+from partywall.providers.tools.offers import offer_of
 from partywall.providers.tools.schema import compile_schema
 from partywall.wire.operations import ServerDelete, ServerList, ServerRegister, ServerShow, ToolSpec
 from partywall.wire.strict_json import check_bounds
@@ -59,6 +60,7 @@ def _entry(tool: ToolSpec) -> Entry:
     annotations = canonical_json(tool.annotations).decode()
     if len(annotations) > ANNOTATIONS_LIMIT_CHARACTERS or "\x00" in tool.description:
         raise Malformed(f"{tool.name}: annotations or description are not acceptable", code="bad-manifest")
+    offer_of(annotations)
     digest = tool_digest(tool.name, tool.description, tool.input_schema, tool.output_schema, tool.annotations)
     return Entry(tool.name, tool.description, schema, output, annotations, digest)
 

@@ -3,7 +3,7 @@
 | of a request | pass | strip | refuse |
 |---|---|---|---|
 | JSON-RPC | id, method, params | | batches, other members, other methods |
-| params | name, arguments (validated) | `_meta`, clientInfo, capabilities | everything else |
+| params | name, arguments (validated), uri, ref, argument | `_meta`, clientInfo, capabilities | everything else |
 | headers | the credential, to authenticate | all others, to the tool | a foreign Origin, a session id, a mismatch |
 
 `initialize` and `server/discover` ask the wall whether the caller may see the server (`tool.list`), as `tools/list`
@@ -46,6 +46,8 @@ ROUTES: Final = (
             who=MEMBERS,
             request=replies.RpcRequest,
             reply=replies.RpcReply,
+            faults={"application/json": replies.RpcReply},
+            also={202: "A notification was taken."},
             errors={404: ("not-found",)},
             example={"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
         ),
@@ -146,6 +148,17 @@ class _Exchange:
             return {}
         if isinstance(asked, mcp.CallTool):
             return await self._call(asked)
+        if isinstance(asked, (mcp.GetPrompt, mcp.ReadResource, mcp.Complete)):
+            return await self._carry(asked)
+        return await self._list(asked)
+
+    async def _list(self, asked: mcp.Asked) -> dict[str, Any]:
+        """Return what the caller may see of the server: the first message is already on the road."""
+        if isinstance(asked, mcp.ListOffers):
+            listed = await self._submit(
+                ActionType.TOOL_LIST, self._server, {"of": asked.member}, {"method": asked.method}
+            )
+            return mcp.list_result(asked.member, listed.get(asked.member, []), modern=self._modern)
         method = {mcp.Initialize: "initialize", mcp.Discover: "server/discover"}.get(type(asked), "tools/list")
         listed = await self._submit(ActionType.TOOL_LIST, self._server, {}, {"method": method})
         if isinstance(asked, mcp.Initialize):
@@ -153,6 +166,15 @@ class _Exchange:
         if isinstance(asked, mcp.Discover):
             return mcp.discover_result(__version__)
         return mcp.tools_result(listed["tools"], modern=self._modern)
+
+    async def _carry(self, asked: mcp.GetPrompt | mcp.ReadResource | mcp.Complete) -> dict[str, Any]:
+        """Return a prompt, a resource or a completion. A refusal is its program's to handle: a protocol error."""
+        method, what, payload = _parts(asked)
+        parameters = {"method": method, "arguments": len(payload)}
+        result = await self._submit(ActionType.TOOL_CALL, f"{self._server}/{what}", payload, parameters)
+        if isinstance(asked, mcp.ReadResource):
+            return mcp.read_result(result, modern=self._modern)
+        return mcp.call_result(result, modern=self._modern)
 
     async def _call(self, asked: mcp.CallTool) -> dict[str, Any]:
         parameters = {"method": "tools/call", "arguments": len(asked.arguments)}
@@ -185,6 +207,15 @@ class _Exchange:
             return msgspec.json.decode(effect.body, type=dict[str, Any])
         except msgspec.DecodeError as error:
             raise BadReply("the tool's result could not be carried") from error
+
+
+def _parts(asked: mcp.GetPrompt | mcp.ReadResource | mcp.Complete) -> tuple[str, str, dict[str, Any]]:
+    """Return the method, what is named below the server, and what a policy sees of it."""
+    if isinstance(asked, mcp.GetPrompt):
+        return "prompts/get", f"prompts/{asked.name}", asked.arguments
+    if isinstance(asked, mcp.ReadResource):
+        return "resources/read", f"resources/{asked.uri}", {"uri": asked.uri}
+    return "completion/complete", f"completions/{asked.about}", {"argument": asked.argument, "value": asked.value}
 
 
 def check_origin(origin: str | None) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -90,11 +90,41 @@ class CallTool(msgspec.Struct, frozen=True):
     arguments: dict[str, Any]
 
 
+class ListOffers(msgspec.Struct, frozen=True):
+    """`prompts/list`, `resources/list` or `resources/templates/list`; member: of the result. One page, as tools."""
+
+    method: str
+    member: str
+
+
+class GetPrompt(msgspec.Struct, frozen=True):
+    """`prompts/get`. arguments: text by name, not validated yet."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+class ReadResource(msgspec.Struct, frozen=True):
+    """`resources/read`. uri: may be any text."""
+
+    uri: str
+
+
+class Complete(msgspec.Struct, frozen=True):
+    """`completion/complete` of a prompt's argument or a template's variable. about: `prompts/…` or `templates/…`."""
+
+    about: str
+    argument: str
+    value: str
+
+
 class Notified(msgspec.Struct, frozen=True):
     """A notification: taken and dropped, since nothing here outlives a request."""
 
 
-Asked = Initialize | Discover | Ping | ListTools | CallTool | Notified
+Asked = (
+    Initialize | Discover | Ping | ListTools | CallTool | ListOffers | GetPrompt | ReadResource | Complete | Notified
+)
 
 
 def parse_message(raw: bytes) -> Message:
@@ -129,6 +159,10 @@ def _request_id(value: dict[str, Any]) -> RequestId | None:
     return request_id
 
 
+_NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+"""Methods whose `mcp-name` header repeats a parameter."""
+
+
 def check_envelope(message: Message, headers: Mapping[str, str]) -> None:
     """Raises: RpcFault unless a 2026-07-28 request's `_meta` is whole and its headers say the same.
 
@@ -141,7 +175,8 @@ def check_envelope(message: Message, headers: Mapping[str, str]) -> None:
         raise _fault(message, HEADER_MISMATCH, "mcp-protocol-version does not match params._meta")
     if headers.get("mcp-method") != message.method:
         raise _fault(message, HEADER_MISMATCH, "mcp-method does not match the body's method")
-    if message.method == "tools/call" and decode_header(headers.get("mcp-name")) != message.params.get("name"):
+    named = _NAMED.get(message.method)
+    if named is not None and decode_header(headers.get("mcp-name")) != message.params.get(named):
         raise _fault(message, HEADER_MISMATCH, "mcp-name does not match the body's name")
     if meta[META_VERSION] != MODERN:
         raise unsupported(str(meta[META_VERSION]), message.id)
@@ -179,6 +214,12 @@ _KNOWN: Final = {
     "ping": frozenset({"_meta"}),
     "tools/list": frozenset({"_meta"}),
     "tools/call": frozenset({"name", "arguments", "_meta"}),
+    "prompts/list": frozenset({"_meta"}),
+    "prompts/get": frozenset({"name", "arguments", "_meta"}),
+    "resources/list": frozenset({"_meta"}),
+    "resources/templates/list": frozenset({"_meta"}),
+    "resources/read": frozenset({"uri", "_meta"}),
+    "completion/complete": frozenset({"ref", "argument", "_meta"}),
 }
 """Methods and the parameters that each may have: everything else is refused."""
 
@@ -197,11 +238,11 @@ def parse_asked(message: Message, *, modern: bool) -> Asked:
         raise _fault(message, INVALID_PARAMS, "_meta must be an object")
     if message.method == "initialize":
         return _initialize(message)
-    if message.method == "tools/call":
-        return _call_tool(message)
     if message.method == "server/discover":
         return Discover()
-    return Ping() if message.method == "ping" else ListTools()
+    if message.method in _LISTS:
+        return ListOffers(message.method, _LISTS[message.method])
+    return _PARSERS[message.method](message)
 
 
 def _initialize(message: Message) -> Initialize:
@@ -223,6 +264,44 @@ def _call_tool(message: Message) -> CallTool:
     return CallTool(name, arguments)
 
 
+def _get_prompt(message: Message) -> GetPrompt:
+    asked = _call_tool(message)
+    return GetPrompt(asked.name, asked.arguments)
+
+
+def _read_resource(message: Message) -> ReadResource:
+    uri = message.params.get("uri")
+    if not isinstance(uri, str):
+        raise _fault(message, INVALID_PARAMS, "uri must be a string")
+    return ReadResource(uri)
+
+
+def _complete(message: Message) -> Complete:
+    ref, argument = message.params.get("ref"), message.params.get("argument")
+    if not isinstance(ref, dict) or not isinstance(argument, dict) or argument.keys() != {"name", "value"}:
+        raise _fault(message, INVALID_PARAMS, "completion/complete takes ref and argument {name, value}")
+    kinds = {"ref/prompt": ("prompts", ref.get("name")), "ref/resource": ("templates", ref.get("uri"))}
+    kind, name = kinds.get(str(ref.get("type")), ("", None))
+    if not isinstance(name, str) or not all(isinstance(value, str) for value in argument.values()):
+        raise _fault(message, INVALID_PARAMS, "ref names a prompt or a resource template; name and value are text")
+    return Complete(f"{kind}/{name}", argument["name"], argument["value"])
+
+
+_LISTS: Final = {
+    "prompts/list": "prompts",
+    "resources/list": "resources",
+    "resources/templates/list": "resourceTemplates",
+}
+_PARSERS: Final[dict[str, Callable[[Message], Asked]]] = {
+    "ping": lambda _message: Ping(),
+    "tools/list": lambda _message: ListTools(),
+    "tools/call": _call_tool,
+    "prompts/get": _get_prompt,
+    "resources/read": _read_resource,
+    "completion/complete": _complete,
+}
+
+
 def _fault(message: Message, rpc_code: int, public: str) -> RpcFault:
     return RpcFault(rpc_code, public, request_id=message.id)
 
@@ -239,7 +318,7 @@ def initialize_result(proposed: str, version: str) -> dict[str, Any]:
     """Return the result of `initialize`. version: the product's."""
     return {
         "protocolVersion": negotiate(proposed),
-        "capabilities": {"tools": {}},
+        "capabilities": CAPABILITIES,
         "serverInfo": {"name": "partywall", "version": version},
     }
 
@@ -248,13 +327,24 @@ def discover_result(version: str) -> dict[str, Any]:
     """Return the result of `server/discover`. version: the product's."""
     return {
         "supportedVersions": list(SUPPORTED),
-        "capabilities": {"tools": {}},
+        "capabilities": CAPABILITIES,
         "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "partywall", "version": version}},
         **_PRIVATE,
     }
 
 
+CAPABILITIES: Final[dict[str, Any]] = {"completions": {}, "prompts": {}, "resources": {}, "tools": {}}
 _PRIVATE: Final = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+
+
+def list_result(member: str, entries: list[Any], *, modern: bool) -> dict[str, Any]:
+    """Return the result of a list of prompts, resources or templates: one caller's own, as `tools_result`."""
+    return {member: entries} | (_PRIVATE if modern else {})
+
+
+def read_result(result: dict[str, Any], *, modern: bool) -> dict[str, Any]:
+    """Return the result of `resources/read`; it is not to be cached for another."""
+    return result | (_PRIVATE if modern else {})
 
 
 def tools_result(tools: list[Any], *, modern: bool) -> dict[str, Any]:

@@ -88,7 +88,9 @@ class Bench:
             act=new("act"), principal=principal or self.principal(), action=Action(action, prepared.resource),
             tenant=self.tenant, trace_id=TRACE, received_at_s=self.now, deadline_s=self.now + life_s,
         )  # fmt: skip
-        return mint(envelope, Allow("base"), prepared.payload, permit_id=new("prm"), now_s=self.now)
+        return mint(
+            envelope, Allow("base"), prepared.payload, permit_id=new("prm"), now_s=self.now, note=prepared.note
+        )  # fmt: skip
 
     async def say(self, arguments=None, **options):
         effect = await self.run("tools/echo", arguments or {"text": "hi"}, **options)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -19,27 +20,28 @@ from partywall.decision.labels import Label, Trust
 from partywall.decision.manifest import canonical_json
 from partywall.decision.permit import Permit, PermitClaims
 from partywall.decision.ports import Call, Clock, Directory, Effect, Located, Prepared, Road
-from partywall.errors import Bug, CallerFault, Malformed, NotFound, ProviderTimeout
-from partywall.providers.tools.drift import Manifest
+from partywall.errors import Bug, CallerFault, NotFound, ProviderTimeout
+from partywall.providers.tools.carried import NOT_HERE, Carried, carried
+from partywall.providers.tools.drift import Manifest, of_prompts, of_tools
 from partywall.providers.tools.exchange import Exchange
 from partywall.providers.tools.listing import granted_tools
+from partywall.providers.tools.offers import kind_of, prompt_entry, resource_entry
+from partywall.providers.tools.reply import rebuild_reply
 from partywall.providers.tools.result import rebuild
-from partywall.providers.tools.schema import compile_schema
-from partywall.providers.tools.upstream import Upstream, request_body
+from partywall.providers.tools.upstream import Upstream
 from partywall.reach import Reach
-from partywall.wire.mcp import TOOL_NAME
 
 SERVERS_LIMIT: Final = 1_024
-NOT_HERE: Final = "there is no such tool server or tool here"
+TOOLS: Final = "tools"
 _decode = msgspec.json.decode
 
 
 class _Link(msgspec.Struct):
-    """What this worker knows of one server at one address."""
+    """What this worker knows of one server at one address. manifests: of what carries instructions to a model."""
 
     url: str
     upstream: Upstream
-    manifest: Manifest
+    manifests: dict[str, Manifest]
 
 
 class ToolProvider:
@@ -70,19 +72,24 @@ class ToolProvider:
     def prepare(self, call: Call, facts: TenantFacts) -> Prepared:
         """Return the tool or server in this cell and the request body that would be sent.
 
-        call.name: `<server slug or id>` to list, `<server slug or id>/<tool>` to call. call.payload: the arguments.
+        call.name: `<server slug or id>` to list, `<server slug or id>/<what>` to call (`carried.py`). call.payload: the
+        arguments; to list, `of` what.
         Raises: NotFound; Malformed (`invalid-arguments`).
         """
-        server, tool = _named(facts, call.action, call.name)
-        if tool is None:
-            return Prepared(resource=_resource(facts, server.id), payload=canonical_json({"list": server.id}))
-        resource = _resource(facts, f"{server.id}/{tool.name}")
+        named, _, rest = call.name.partition("/")
+        server = _server(facts, named)
+        if call.action is ActionType.TOOL_LIST:
+            member = _listed(call.payload)
+            listed = {"list": server.id} | ({} if member == TOOLS else {"of": member})
+            return Prepared(resource=_resource(facts, server.id), payload=canonical_json(listed), note=member)
+        asked = carried(server, rest)
+        resource = _resource(facts, f"{server.id}/{asked.tool.name}")
         try:
-            body = _checked_body(tool, call.payload)
+            body = asked.body(call.payload)
         except CallerFault as fault:
             fault.about = resource
             raise
-        return Prepared(resource=resource, payload=body)
+        return Prepared(resource=resource, payload=body, note=asked)
 
     def locate(self, action: ActionType, name: str, facts: TenantFacts) -> Located:
         """Return the tool or, to list, the server of this cell. Raises: NotFound."""
@@ -103,11 +110,11 @@ class ToolProvider:
             raise Bug("a permit of another provider", private=permit.claims.id)
         claims = permit.redeem(action, payload, self._clock())
         server, tool = self._find(claims)
-        if action is ActionType.TOOL_LIST:
-            return self._list(claims, server)
-        if tool is None:
+        if isinstance(permit.note, str):
+            return self._list(claims, server, permit.note)
+        if tool is None or not isinstance(permit.note, Carried) or kind_of(tool) != kind_of(permit.note.tool):
             raise NotFound(NOT_HERE)
-        return await self._call(claims, server, tool, payload)
+        return await self._call(claims, server, tool, permit.note, payload)
 
     async def close(self) -> None:
         """End upstream sessions and connections."""
@@ -116,19 +123,28 @@ class ToolProvider:
         self._links.clear()
         await self._exchange.close()
 
-    def _list(self, claims: PermitClaims, server: ServerFacts) -> Effect:
+    def _list(self, claims: PermitClaims, server: ServerFacts, member: str) -> Effect:
         facts = self._facts(claims)
-        tools = granted_tools(claims.principal, facts, server, now_s=self._clock())
-        return Effect(body=canonical_json({"tools": [_entry(tool) for tool in tools]}))
+        kind, entry = _LISTS[member]
+        granted = granted_tools(claims.principal, facts, server, now_s=self._clock())
+        return Effect(body=canonical_json({member: [entry(tool) for tool in granted if kind_of(tool) == kind]}))
 
-    async def _call(self, claims: PermitClaims, server: ServerFacts, tool: ToolFacts, payload: bytes) -> Effect:
+    async def _call(
+        self, claims: PermitClaims, server: ServerFacts, tool: ToolFacts, asked: Carried, payload: bytes
+    ) -> Effect:
         link = self._link(server)
         timeout_s = min(self._timeout_s, claims.expires_at_s - self._clock())
         if timeout_s <= 0:
             raise ProviderTimeout("there was no time left to call the tool")
-        await link.manifest.check(tool, timeout_s=timeout_s)
-        response = await link.upstream.call(payload, "tools/call", tool.name, owner=_owner(claims), timeout_s=timeout_s)
-        result, failed = rebuild(response, tool.output_schema)
+        if (manifest := link.manifests.get(kind_of(tool) or "")) is not None:
+            await manifest.check(tool, timeout_s=timeout_s)
+        response = await link.upstream.call(
+            payload, asked.method, asked.header, owner=_owner(claims), timeout_s=timeout_s
+        )
+        if asked.method == "tools/call":
+            result, failed = rebuild(response, tool.output_schema)
+        else:
+            result, failed = rebuild_reply(asked.method, response), False
         return Effect(
             body=canonical_json(result),
             label=Label(tenant=claims.tenant, classification=server.classification, trust=Trust.UNTRUSTED),
@@ -153,7 +169,8 @@ class ToolProvider:
         link = self._links.get(server.id)
         if link is None or link.url != server.url:
             upstream = Upstream(server.url, self._exchange)
-            link = _Link(server.url, upstream, Manifest(upstream, self._clock))
+            manifests = {"tool": of_tools(upstream, self._clock), "prompt": of_prompts(upstream, self._clock)}
+            link = _Link(server.url, upstream, manifests)
             self._links[server.id] = link
             if len(self._links) > SERVERS_LIMIT:
                 self._links.popitem(last=False)
@@ -161,24 +178,19 @@ class ToolProvider:
         return link
 
 
-def _checked_body(tool: ToolFacts, arguments: Any) -> bytes:
-    """Return the request body for arguments that the tool's schema allows. Raises: Malformed."""
-    if not isinstance(arguments, dict):
-        raise Malformed("arguments must be an object", code="invalid-arguments")
-    compile_schema(tool.schema, strict=True).check(arguments)
-    return request_body("tools/call", {"name": tool.name, "arguments": arguments})
-
-
 def _named(facts: TenantFacts, action: ActionType, name: str) -> tuple[ServerFacts, ToolFacts | None]:
-    """Return the server, to list, or the server and its tool, to call. Raises: NotFound."""
-    named, _, tool_name = name.partition("/")
+    """Return the server, to list, or the server and the approved entry, to call. Raises: NotFound."""
+    named, _, rest = name.partition("/")
     server = _server(facts, named)
     if action is ActionType.TOOL_LIST:
         return server, None
-    tool = server.tools.get(tool_name) if TOOL_NAME.fullmatch(tool_name) else None
-    if tool is None:
-        raise NotFound(NOT_HERE)
-    return server, tool
+    return server, server.tools.get(rest) or carried(server, rest).tool
+
+
+def _listed(payload: Any) -> str:
+    """Return the member of the list that is asked for."""
+    member = payload.get("of", TOOLS) if isinstance(payload, dict) else TOOLS
+    return member if member in _LISTS else TOOLS
 
 
 def _server(facts: TenantFacts, named: str) -> ServerFacts:
@@ -213,3 +225,12 @@ def _entry(tool: ToolFacts) -> dict[str, Any]:
     if annotations := json.loads(tool.annotations):
         entry["annotations"] = annotations
     return entry
+
+
+_LISTS: Final[dict[str, tuple[str, Callable[[ToolFacts], dict[str, Any]]]]] = {
+    TOOLS: ("tool", _entry),
+    "prompts": ("prompt", prompt_entry),
+    "resources": ("resource", resource_entry),
+    "resourceTemplates": ("template", resource_entry),
+}
+"""What can be listed of a server: the member of the result, the kind of approved entry, and how it is shown."""

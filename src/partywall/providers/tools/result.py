@@ -46,7 +46,7 @@ def rebuild(response: dict[str, Any], output_schema: str | None) -> tuple[dict[s
     content = raw_result.get("content", [])
     if not isinstance(failed, bool) or not isinstance(content, list) or len(content) > PARTS_LIMIT:
         raise BadReply("the tool's result is not one")
-    result: dict[str, Any] = {"content": [_part(part) for part in content], "isError": failed}
+    result: dict[str, Any] = {"content": [part_of(part) for part in content], "isError": failed}
     structured = raw_result.get("structuredContent")
     if output_schema is not None and not failed:
         _check_output(structured, output_schema)
@@ -67,18 +67,20 @@ def _from_error(error: Any) -> dict[str, Any]:
     return {"content": [{"type": "text", "text": text}], "isError": True}
 
 
-def _part(part: Any) -> dict[str, Any]:
+def part_of(part: Any) -> dict[str, Any]:
+    """Return one part of content, rebuilt. Raises: BadReply."""
     if not isinstance(part, dict):
         raise BadReply("a part of the tool's result is not an object")
     kind = part.get("type")
     if kind == "resource":
-        return {"type": "resource", "resource": _resource(part.get("resource"))}
+        return {"type": "resource", "resource": resource_of(part.get("resource"))}
     if not isinstance(kind, str) or kind not in _MEMBERS:
         return {"type": "text", "text": "[a part of a kind that is not carried here was removed]"}
     return {"type": kind, **_texts(part, _MEMBERS[kind], _REQUIRED[kind])}
 
 
-def _resource(resource: Any) -> dict[str, str]:
+def resource_of(resource: Any) -> dict[str, str]:
+    """Return the contents of one resource, rebuilt. Raises: BadReply."""
     if not isinstance(resource, dict) or ("text" in resource) == ("blob" in resource):
         raise BadReply("a resource in the tool's result holds neither text nor bytes, or both")
     return _texts(resource, _RESOURCE, ("uri",))

@@ -94,23 +94,31 @@ class Upstream:
         return answer
 
     async def tools(self, *, timeout_s: float) -> list[dict[str, Any]]:
-        """Return what the server lists now, all pages. Raises: as `call`."""
+        """Return the tools that the server lists now, all pages. Raises: as `call`."""
+        return await self._listed("tools", timeout_s)
+
+    async def prompts(self, *, timeout_s: float) -> list[dict[str, Any]]:
+        """Return the prompts that the server lists now, all pages. Raises: as `call`."""
+        return await self._listed("prompts", timeout_s)
+
+    async def _listed(self, member: str, timeout_s: float) -> list[dict[str, Any]]:
         listed: list[dict[str, Any]] = []
         cursor: str | None = None
         for _ in range(PAGES_LIMIT):
-            body = request_body("tools/list", {} if cursor is None else {"cursor": cursor})
-            response = await self.call(body, "tools/list", "", owner="", timeout_s=timeout_s)
+            method = f"{member}/list"
+            body = request_body(method, {} if cursor is None else {"cursor": cursor})
+            response = await self.call(body, method, "", owner="", timeout_s=timeout_s)
             result = response.get("result")
-            tools = result.get("tools") if isinstance(result, dict) else None
-            if not isinstance(result, dict) or not isinstance(tools, list):
-                raise BadReply("the tool server did not list its tools")
-            listed += [tool for tool in tools if isinstance(tool, dict)]
+            entries = result.get(member) if isinstance(result, dict) else None
+            if not isinstance(result, dict) or not isinstance(entries, list):
+                raise BadReply(f"the tool server did not list its {member}")
+            listed += [entry for entry in entries if isinstance(entry, dict)]
             cursor = result.get("nextCursor")
             if cursor is None:
                 return listed
             if not isinstance(cursor, str) or len(listed) > TOOLS_LIMIT:
                 break
-        raise BadReply("the tool server's list of tools does not end")
+        raise BadReply(f"the tool server's list of {member} does not end")
 
     async def close(self) -> None:
         """End the sessions that are kept."""

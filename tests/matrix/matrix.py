@@ -10,6 +10,7 @@ from partywall.decision.action import PLATFORM, Action, ActionType, Resource, cl
 from partywall.decision.decide import Decider
 from partywall.decision.envelope import Envelope
 from partywall.decision.facts import (
+    CollectionFacts,
     Grant,
     ModelFacts,
     ServerFacts,
@@ -56,7 +57,7 @@ KIND_OF = {
 PAIRS = sorted(
     {(rule.action, rule.kind) for rule in RULES.values()}
     | set(KIND_OF.items())
-    | {(ActionType.OPERATOR_KEY, "bootstrap")}
+    | {(ActionType.OPERATOR_KEY, "bootstrap"), (ActionType.OPERATOR_TOKEN, "sign-in")}
 )
 """Every action with every kind of resource that it can be on."""
 
@@ -76,8 +77,9 @@ def tenant(id__, letter, subjects, state=State.ACTIVE):
     tool = ToolFacts(name="send", description="", schema="{}", digest="")
     server = ServerFacts(id=id_("mcp", letter), slug="mail", url="http://127.0.0.1", manifest="", tools={"send": tool})
     model = ModelFacts(id=id_("mdl", letter), slug="small", upstream="http://127.0.0.1", upstream_model="m")
+    documents = CollectionFacts(id=id_("col", letter), slug="handbook", model=model.id, dimensions=384)
     return TenantFacts(
-        id=id__, slug=letter, organisation=id_("org", letter), region=REGION, state=state, revision=1,
+        collections={documents.id: documents}, id=id__, slug=letter, organisation=id_("org", letter), region=REGION, state=state, revision=1,
         subjects={subject.id: subject for subject in subjects}, models={model.id: model}, servers={server.id: server},
     )  # fmt: skip
 
@@ -144,6 +146,7 @@ PEOPLE = {
     "agent-calling-itself-admin": (who(Kind.TENANT_ADMIN, WORKER, ACME), ACME_FACTS),
     "agent-for-stranger": (who(Kind.AGENT, WORKER, ACME, on_behalf_of=OTHER_ADMIN), ACME_FACTS),
     "system:bootstrap": (who(Kind.SYSTEM, "system:bootstrap", None), None),
+    "system:sign-in": (who(Kind.SYSTEM, "system:sign-in", None), None),
     "system:sweeper": (who(Kind.SYSTEM, "system:sweeper", None), None),
     "system:checkpointer": (who(Kind.SYSTEM, "system:checkpointer", None), None),
     "system:rotator": (who(Kind.SYSTEM, "system:rotator", None), None),

@@ -9,7 +9,7 @@ from partywall.decision.verdict import Allow
 ACME = {"admin", "user", "agent", "agent-for-user", "agent-no-grants", "agent-memory-scope", "agent-with-every-grant"}
 ACME |= {"break-glass-guest"}
 GLOBEX = {"other-agent", "other-admin"}
-PLATFORM = {"operator", "system:bootstrap", "system:sweeper", "system:checkpointer", "system:rotator"}
+PLATFORM = {"operator", "system:bootstrap", "system:sign-in", "system:sweeper", "system:checkpointer", "system:rotator"}
 NEVER = set(PEOPLE) - ACME - GLOBEX - PLATFORM
 """Suspended, expired, deleted, out of scope, of another region, forged: nothing, anywhere."""
 

@@ -54,10 +54,10 @@ def reference(envelope: Envelope, facts: TenantFacts, known: bool, now_s: float)
     if max(sensitive, envelope.label.classification if envelope.label else 0) > clearance:
         return "deny"
     if platform:
-        bootstrap = (what, resource.kind) == ("operator.key", "bootstrap")
+        system = {"system:bootstrap": ("operator.key", "bootstrap"), "system:sign-in": ("operator.token", "sign-in")}
         if who.kind == "system":
-            return "allow" if who.id == "system:bootstrap" and bootstrap else "deny"
-        return "allow" if what in OPERATOR and resource.kind != "bootstrap" else "deny"
+            return "allow" if system.get(who.id) == (what, resource.kind) else "deny"
+        return "allow" if what in OPERATOR and resource.kind not in {"bootstrap", "sign-in"} else "deny"
     if who.kind == "tenant-admin" and what in ADMIN:
         return "allow"
     if (what, resource.kind) == ("tool.list", "tool") and "/" not in resource.id:

@@ -32,7 +32,8 @@ RESOURCES = [
     ("tool", f"{SERVER}/send"), ("tool", f"{SERVER}/read"), ("tool", f"{SERVER}/none"), ("tool", SERVER),
     ("tool", "mcp_other/send"), ("model", MODEL), ("model", "*"), ("model", "mdl_other"), ("memory", "notes"),
     ("subject", AGENT), ("subject", USER), ("subject", "*"), ("policy", "*"), ("key", "*"), ("tenant", "*"),
-    ("bootstrap", "*"), ("audit", "*"), ("server", "*"), ("decision", "*"), ("decision", AGENT), ("decision", USER),
+    ("bootstrap", "*"), ("sign-in", "*"), ("audit", "*"), ("server", "*"), ("decision", "*"), ("decision", AGENT),
+    ("decision", USER),
 ]  # fmt: skip
 GRANTABLE = [
     *(f"{kind}/{name}" for kind, name in RESOURCES),
@@ -50,6 +51,7 @@ USUAL = {
     "decision": [ActionType.DECISION_EVALUATE, ActionType.DECISION_SEARCH],
     "key": [ActionType.OPERATOR_KEY, ActionType.OPERATOR_READ],
     "bootstrap": [ActionType.OPERATOR_KEY],
+    "sign-in": [ActionType.OPERATOR_TOKEN],
     "subject": [ActionType.OPERATOR_TOKEN, ActionType.GRANT, ActionType.OPERATOR_AGENT],
     "policy": [ActionType.OPERATOR_POLICY],
     "tenant": [ActionType.OPERATOR_TENANT, ActionType.OPERATOR_MODEL],
@@ -147,7 +149,7 @@ class Drawn:
 
     def platform(self) -> tuple[Envelope, TenantFacts]:
         """Return an operator's or the system's envelope on the deployment's own resources."""
-        who = self.any_of("operator", "operator", "system:bootstrap", "system:sweeper")
+        who = self.any_of("operator", "operator", "system:bootstrap", "system:sign-in", "system:sweeper")
         kind = Kind.PLATFORM_OPERATOR if who == "operator" else Kind.SYSTEM
         principal = msgspec.structs.replace(
             self.principal(), kind=self.odd(kind, *Kind), id=who, tenant=self.odd(None, HERE),

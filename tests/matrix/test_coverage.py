@@ -6,6 +6,7 @@ import inspect
 import io
 import pkgutil
 from pathlib import Path
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
@@ -18,20 +19,26 @@ from partywall import gateway, providers
 from partywall.decision.action import CLASSES, ActionType
 from partywall.decision.ports import Effect
 from partywall.gateway.authzen import AuthzenDoor
+from partywall.gateway.code_grant import AUTHORIZATION_CODE, CodeGrant
 from partywall.gateway.http import HttpServer
 from partywall.gateway.mcp import McpDoor
 from partywall.gateway.mcp_authorization import Challenges
+from partywall.gateway.oauth import OAuthDoor
 from partywall.gateway.openai import OpenAiDoor
 from partywall.gateway.openapi_door import OpenApiDoor
 from partywall.gateway.rest import RestDoor
 from partywall.gateway.rest_routes import ROUTES
+from partywall.gateway.revocation import RevocationDoor
+from partywall.gateway.sign_in import SignInDoor, Steps
 from partywall.providers.operator.provider import OperatorProvider
 from partywall.providers.operator.table import KINDS, actions_of
 from partywall.telemetry.log import Log
 
 EXEMPT = Path(__file__).with_name("exemptions.txt")
 FIRST_EXEMPT = {"GET /healthz", "GET /readyz", "GET /.well-known/jwks.json", "POST /v1/bootstrap", "GET /v1/openapi.json"} | {
-    "GET /.well-known/authzen-configuration"  # its own specification's: addresses of this deployment, nothing of anyone
+    "GET /.well-known/authzen-configuration",  # its own specification's: addresses of this deployment, nothing of anyone
+    "GET /.well-known/oauth-authorization-server",  # RFC 8414, the same
+    "GET /.well-known/oauth-protected-resource",  # RFC 9728, the same
 }
 
 MCP_HEADERS = ((b"accept", b"application/json, text/event-stream"), (b"mcp-protocol-version", b"2025-11-25"))
@@ -39,7 +46,8 @@ LISTED = {"tools": []}
 CALLED = {"content": [], "isError": False}
 IDS = {
     "tenant": new("ten"), "subject": new("agt"), "key": "k", "organisation": new("org"), "model": new("mdl"),
-    "server": new("mcp"), "policy": new("pol"), "revision": "1-000000000000", "request": new("brk"),
+    "server": new("mcp"), "policy": new("pol"), "revision": "1-000000000000",
+    "collection": new("col"), "document": "d", "request": new("brk"), "idp": new("idp"), "binding": new("bnd"),
 }  # fmt: skip
 BODIES = {
     "tenant.create": {"slug": "a"}, "admin.create": {"slug": "a"}, "operator-key.create": {"slug": "a"},
@@ -49,7 +57,9 @@ BODIES = {
     "revoke": {"credential": new("key")}, "policy.activate": {"module": ""}, "policy.rollback": {"revision": "x"},
     "organisation.create": {"slug": "a"}, "model.change": {"hosted": True}, "subject.change": {"clearance": 2},
     "grant.add": {"action": "memory", "resource": "memory/self"}, "draft.create": {"slug": "a", "module": ""},
-    "draft.replace": {"module": ""},
+    "draft.replace": {"module": ""}, "collection.create": {"slug": "a", "model": "m"}, "search": {"text": "x"},
+    "idp.create": {"slug": "a", "issuer": "https://id.example"},
+    "binding.create": {"idp": new("idp"), "subject": new("usr"), "match_subject": "x"},
     "break-glass.create": {"tenant": new("ten"), "justification": "somebody must look"},
     "server.register": {"slug": "a", "url": "http://127.0.0.1", "tools": []}, "put": {"value": 1},
 }  # fmt: skip
@@ -81,6 +91,7 @@ SAMPLES = [
     *((RestDoor, route.method, path_of(route), body_of(route), route.action) for route in ROUTES),
     (OpenAiDoor, "POST", "/v1/chat/completions", CHAT, ActionType.MODEL_REQUEST),
     (OpenAiDoor, "GET", "/v1/models", None, ActionType.MODEL_LIST),
+    (OpenAiDoor, "POST", "/v1/embeddings", {"model": "m", "input": "x"}, ActionType.EMBED),
     (AuthzenDoor, "POST", "/access/v1/evaluation", ASKED, ActionType.DECISION_EVALUATE),
     (AuthzenDoor, "POST", "/access/v1/evaluations", ASKED | {"evaluations": [{}]}, ActionType.DECISION_EVALUATE),
     *(
@@ -98,6 +109,23 @@ SAMPLES = [
 """One request for each thing that a door can be asked, and the action that it must put on the road."""
 
 
+SELF_PROVING = {OpenApiDoor, SignInDoor, OAuthDoor, RevocationDoor}
+"""Doors that ask for no credential in a header: a document, and requests that carry their own proof."""
+SIGN_IN = f"sgn_{'a' * 26}"
+PROOFS = [
+    ("GET", "/v1/oauth/authorize?client_id=c&redirect_uri=https://client.example", {}),
+    ("POST", "/v1/oauth/authorize", {"attempt": SIGN_IN, "form": "f", "tenant": "acme", "choice": "continue"}),
+    ("POST", "/v1/oauth/authorize", {"attempt": SIGN_IN, "form": "f", "choice": "cancel"}),
+    ("GET", f"/v1/oauth/callback?state={SIGN_IN}.{'s' * 43}&code=c", {}),
+    (
+        "POST", "/v1/oauth/token",
+        {"grant_type": "authorization_code", "client_id": "c", "code": "c", "code_verifier": "v", "redirect_uri": "r"},
+    ),
+    ("POST", "/v1/oauth/revoke", {"token": "TOKEN"}),
+]  # fmt: skip
+"""Each as (method, path, form): what no door may do before it is on the road."""
+
+
 class Road:
     """Takes every call and remembers it."""
 
@@ -106,6 +134,8 @@ class Road:
 
     async def submit(self, _principal, call):
         self.calls.append(call)
+        if call.kind == "sign-in":
+            return Effect(body=msgspec.json.encode({"location": "https://client.example", "error": "invalid_grant"}))
         return Effect(body=msgspec.json.encode(CALLED if call.action is ActionType.TOOL_CALL else LISTED))
 
 
@@ -119,6 +149,13 @@ class Front:
             AuthzenDoor(self.road, self.world.door, base_url="http://127.0.0.1"),
             McpDoor(self.road, self.world.door, Challenges("http://127.0.0.1")),
             RestDoor(self.road, self.world.door, self.world.facts, region="local", clock=clock),
+        ]
+        steps = Steps(self.road, region="local", clock=clock)
+        grants = {AUTHORIZATION_CODE: CodeGrant(steps, self.road, region="local", clock=clock)}
+        doors += [
+            SignInDoor(steps, public_url="http://127.0.0.1"),
+            OAuthDoor(grants, log=Log("gateway", io.StringIO())),
+            RevocationDoor(self.road, self.world.door),
         ]
         doors.append(OpenApiDoor(doors))
         self.doors = {type(door): door for door in doors}
@@ -158,8 +195,8 @@ def classes(package):
 def test_every_door_is_sampled(front):
     doors = {found for found in classes(gateway) if hasattr(found, "prefixes") and found.__name__ != "Door"}
     assert doors == set(front.doors)
-    assert doors - {OpenApiDoor} == {sample[0] for sample in SAMPLES}
-    for door in doors - {OpenApiDoor}:
+    assert doors - SELF_PROVING == {sample[0] for sample in SAMPLES}
+    for door in doors - SELF_PROVING:
         unsampled = {
             prefix for prefix in front.doors[door].prefixes
             if not any(path.startswith(prefix) for sampled, _m, path, _b, _a in SAMPLES if sampled is door)
@@ -199,6 +236,17 @@ async def test_what_wants_none_is_listed_and_the_list_only_shrinks(front):
     assert open_paths - health == listed  # the health paths answer any method alike
 
 
+@pytest.mark.parametrize(("method", "path", "form"), PROOFS, ids=range(len(PROOFS)))
+async def test_what_carries_its_own_proof_takes_the_road(front, method, path, form):
+    given = form | ({"token": front.world.token()} if form.get("token") == "TOKEN" else {})
+    headers = [(b"content-type", b"application/x-www-form-urlencoded"), (b"cookie", f"__Host-{SIGN_IN}=c".encode())]
+    path, _, query = path.partition("?")
+    await ask(front.app, method, path, query=query.encode(), headers=headers, body=urlencode(given).encode())
+    [call] = front.road.calls
+    assert call.action is ActionType.OPERATOR_TOKEN
+    assert (call.action, call.kind) in PAIRS
+
+
 async def test_even_the_first_key_takes_the_road(front):
     await front.ask("POST", "/v1/bootstrap", {"token": "x"}, None)
     [call] = front.road.calls
@@ -228,6 +276,7 @@ JOBS = {
     "ledger/writer.py:sweep": ActionType.SYSTEM_SWEEP,
     "ledger/writer.py:checkpoint": ActionType.SYSTEM_CHECKPOINT,
     "control/upkeep.py:tend": ActionType.SYSTEM_ROTATE,
+    "control/leaf_upkeep.py:tend_leaves": ActionType.SYSTEM_SWEEP,
 }
 """What runs by itself, with its action."""
 WAITS = {

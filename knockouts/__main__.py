@@ -1,7 +1,8 @@
 """`make knockouts`: each control is removed once, alone, and its probe must see the leak.
 
 One throwaway deployment in a fresh home serves as the ground. What stands beside it without a control: a gateway
-process (`gateways.py`), a deployment with another database (`databases.py`), or the verifier here (`verifiers.py`).
+process (`gateways.py`), a deployment with another database or issuer (`databases.py`, `issuers.py`), or the verifier
+here (`verifiers.py`).
 Exit status 0: every knock-out was caught, and the same probes hold on the product. 1: one was not.
 """
 
@@ -25,7 +26,7 @@ from typing import Final
 import msgspec
 from rich.console import Console
 
-from knockouts import databases, gateways, verifiers
+from knockouts import databases, gateways, issuers, verifiers
 from knockouts.mark import mark
 from partywall.assurance.command import chosen, run
 from partywall.assurance.probe import Finding
@@ -87,6 +88,13 @@ def database(_ground: Throwaway, name: str) -> Iterator[Place]:
 
 
 @contextmanager
+def issuer(_ground: Throwaway, name: str) -> Iterator[Place]:
+    """Run a deployment of its own whose issuer lacks the control."""
+    with issuers.knocked_out(name) as own:
+        yield Place(own.url, own.operator_key(), own.home)
+
+
+@contextmanager
 def verifier(ground: Throwaway, name: str) -> Iterator[Place]:
     """Attack the product, and believe a verifier that lacks the control."""
     with verifiers.knocked_out(name):
@@ -97,6 +105,7 @@ KNOCKOUTS: Final = (
     *(Knockout(made.name, id_, gateway) for made, id_ in gateways.CAUGHT_BY),
     *(Knockout(name, id_, verifier) for name, id_ in verifiers.CAUGHT_BY),
     *(Knockout(name, id_, database) for name, id_ in databases.CAUGHT_BY),
+    *(Knockout(name, id_, issuer) for name, id_ in issuers.CAUGHT_BY),
 )
 
 
@@ -133,7 +142,10 @@ def main() -> int:
     console = Console(stderr=options.json, highlight=False)
     picked = [one for one in KNOCKOUTS if not options.names or one.name in options.names]
     rows = []
-    with Throwaway("--no-model") as ground:
+    ground = Throwaway("--no-model")
+    ground.home.path.mkdir(parents=True, exist_ok=True)
+    ground.home.config.write_text(issuers.CONFIG)
+    with ground:
         mark(ground.home)
         whole = Place(ground.url, ground.operator_key(), ground.home)
         product = {found.id: found for found in probe(whole, tuple({one.probe for one in picked}))}

@@ -4,7 +4,7 @@ from knockouts.__main__ import KNOCKOUTS
 
 from partywall.assurance.probes import PROBES
 
-WITHOUT = frozenset({"ID-1"})
+WITHOUT = frozenset()
 
 
 def test_every_probe_has_a_knockout_and_every_knockout_a_probe():

@@ -127,6 +127,8 @@ class Issuer:
             checked = await self.federation.check(operation, permit)
         async with self._work(rule.mode, permit, checked) as work:
             done = await perform(work, operation, request.payload, rule.run, rule.current, secret=rule.secret)
+        if rule.mode is Mode.CHANGES:
+            self.federation.changed()
         self._log.info("issuer.performed", action=permit.action, act=permit.act, tenant=permit.tenant)
         return done
 

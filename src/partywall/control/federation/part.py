@@ -50,6 +50,10 @@ class Federation:
                 return await self.prover.prove(operation, permit.tenant)
         return None
 
+    def changed(self) -> None:
+        """Take note that something was changed: what was proved before may be otherwise now."""
+        self.prover.forget()
+
     async def close(self) -> None:
         """End what is under way."""
         await self.keys.close()

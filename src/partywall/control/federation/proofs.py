@@ -97,6 +97,10 @@ class Prover:
         self._clock = clock
         self._proved: OrderedDict[tuple[bytes, str | None], tuple[float, Proof]] = OrderedDict()
 
+    def forget(self) -> None:
+        """Prove everything anew."""
+        self._proved.clear()
+
     async def identify(self, raw_token: str, tenant: str | None) -> Identified | Unidentified:
         """Answer a gateway. Raises: Unavailable when the provider or the database is out of reach."""
         try:

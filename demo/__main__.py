@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 from rich.console import Console
 
-from demo import opening, probing, processes, proof, talk, trespass, work
+from demo import documents, opening, probing, processes, proof, talk, trespass, work
 from demo.page import document
 from demo.report import Chapter, Report
 from demo.stage import Options, Stage
@@ -32,6 +32,7 @@ CHAPTERS: Final[tuple[tuple[str, str, Callable[[Stage, Chapter], Awaitable[None]
     ("start", "Start the platform and four tool servers", opening.start),
     ("tenants", "Four tenants, made through the public API", opening.found),
     ("work", "Real work: the suites' user tasks", work.work),
+    ("documents", "Documents: each suite's own texts, embedded and searched", documents.documents),
     ("talk", "Chats with the local model", talk.talks),
     ("attempts", "Attempts to cross the wall", trespass.trespass),
     ("probes", "The platform's own probes", probing.probes),

@@ -23,6 +23,7 @@ EXPORT_PAGE: Final = 5_000
 SHOW_PAGE: Final = 1_000
 COUNTED: Final = (
     "tool.call", "tool.list", "model.request", "model.list", "memory", "retrieval.search", "ingest", "embed",
+    "decision.evaluate", "decision.search",
 )  # fmt: skip
 """The actions of agents: every one is counted as it is asked, and must stand in the ledger."""
 
@@ -124,7 +125,7 @@ def prove(tenant: Tenant, archive: Path, vkey: str) -> Proof:
         activity = leaf["activity"]
         phase = activity["phase"]
         phases[phase] += 1
-        if activity["actor"]["id"] == tenant.agent:
+        if activity["actor"]["id"] == tenant.agent and not activity.get("parent"):
             asked.setdefault(activity["action"], set()).add(activity["act"])
         if phase == "intent":
             allowed[layer_of(activity["action"])] += 1

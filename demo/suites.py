@@ -14,6 +14,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from demo import documents_of
+from demo.documents_of import Document
+
 VERSION: Final = "v1.2.2"
 SUITES: Final = ("workspace", "banking", "travel", "slack")
 _PIPELINE: Final = "agentdojo.agent_pipeline"
@@ -79,6 +82,12 @@ def ground_truth(name: str, task: str) -> list[tuple[str, dict[str, Any]]]:
 def tools_needed(name: str) -> list[str]:
     """Return the tools that the suite's user tasks call, sorted: what an assistant is granted, and no more."""
     return sorted({tool for task in task_ids(name) for tool, _ in ground_truth(name, task)})
+
+
+def documents(name: str) -> list[Document]:
+    """Return the texts that a suite comes with: files, mail, appointments, reviews, web pages, messages."""
+    made = getattr(documents_of, name)(environment(name))
+    return [one for one in made if one.text.strip()]
 
 
 def text_of(result: Any) -> str:

@@ -12,6 +12,7 @@ from mcp import Client
 from demo import suites
 from demo.desk import DeskProcess
 from demo.report import Wrong
+from demo.workload import Workload
 from partywall.assurance.wire import Answer, Wire
 
 SERVER: Final = {"workspace": "office", "banking": "bank", "travel": "agency", "slack": "chatroom"}
@@ -23,6 +24,7 @@ SAFE_TOOL: Final = {
 }
 """Of each suite, a tool without arguments that changes nothing: what a neighbour would call first."""
 LOCAL_MODEL: Final = "smollm2"
+DRAFT: Final = "package tenant\n"
 
 
 class Tenant:
@@ -40,7 +42,10 @@ class Tenant:
         self.model_slug = f"{suite}-{LOCAL_MODEL}"
         self.canary = f"CANARY-{suite}-{secrets.token_hex(12)}"
         self.made: Counter[str] = Counter()
-        self.server = self.server_url = self.model = self.agent = self.key = ""
+        self.collection_slug, self.embedder_slug = f"{suite}-library", f"{suite}-minilm"
+        self.server = self.server_url = self.model = self.agent = self.key = self.collection = self.embedder = ""
+        self.workload = Workload(suite)
+        self.names: dict[str, str] = {}
         self.id = str(must(wire.send("POST", "/v1/tenants", credential=operator, body={"slug": self.slug}))["id"])
         made = must(wire.send("POST", f"/v1/tenants/{self.id}/admins", credential=operator, body={"slug": "root"}))
         self.admin = str(made["key"]["secret"])
@@ -68,12 +73,33 @@ class Tenant:
             grants.append({"action": "model.request", "resource": f"model/{self.model_slug}"})
         body = {"kind": "agent", "slug": "assistant", "clearance": 2, "grants": grants}
         self.agent = str(self.api("POST", "/v1/subjects", body)["id"])
-        grants.append({"action": "memory", "resource": f"memory/{self.agent}"})
+        grants += [
+            {"action": "memory", "resource": f"memory/{self.agent}"},
+            {"action": "decision.evaluate", "resource": "decision/*"},
+            {"action": "decision.search", "resource": "decision/*"},
+        ]
         self.api("PUT", f"/v1/subjects/{self.agent}/grants", {"grants": grants})
         self.key = self.new_key()
         must(self.ask("PUT", "/v1/memory/secret", {"value": self.canary}))
         self.made["memory"] += 1
+        self.names |= {"tenant": self.id, "subject": self.agent, "key": key_id(self.key), "server": self.server}
+        self.names |= {"model": self.model} if self.model else {}
+        self._administer()
         return tools
+
+    def _administer(self) -> None:
+        """Leave one of everything that an admin may make, for neighbours to reach for."""
+        draft = self.api("POST", "/v1/policies", {"slug": "next", "module": DRAFT})
+        provider = {"slug": "mesh", "kind": "spiffe", "issuer": self.workload.issuer, "jwks": self.workload.bundle}
+        idp = self.api("POST", "/v1/identity-providers", provider)
+        bound = {"idp": idp["id"], "subject": self.agent, "match_subject": self.workload.name}
+        binding = self.api("POST", "/v1/identity-bindings", bound)
+        self.names |= {"policy": draft["id"], "idp": idp["id"], "binding": binding["id"]}
+
+    @property
+    def audience(self) -> str:
+        """What a token for this tenant names."""
+        return f"pw:local:{self.id}"
 
     @property
     def secrets(self) -> tuple[bytes, ...]:

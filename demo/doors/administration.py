@@ -1,52 +1,44 @@
-"""The REST door: what a tenant's admin tries on the neighbour, and what its agent tries that only admins may."""
+"""The REST door: every route of the product's own table that names something, with the neighbour's names in it.
+
+A route that is added to the product is tried by itself: what its path names is filled from `Tenant.names`.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
 from demo.doors.attempt import Request, Try, by_name
-from demo.doors.memory import MISSING_AGENT
-from demo.tenants import Tenant, key_id
+from demo.tenants import Tenant
+from partywall.gateway.rest_routes import ROUTES
+from partywall.gateway.routes.operation import OperationRoute
 
-MISSING_KEY: Final = "key_" + "a" * 26
-MISSING_TENANT: Final = "ten_" + "a" * 26
-_AGENT: Final = "{name}"
-
-_NAMED: Final[tuple[tuple[str, str, str, Any, str, str], ...]] = (
-    ("suspend its agent", "POST", f"/v1/subjects/{_AGENT}/suspend", None, "agent", MISSING_AGENT),
-    ("resume its agent", "POST", f"/v1/subjects/{_AGENT}/resume", None, "agent", MISSING_AGENT),
-    ("take its agent's grants away", "PUT", f"/v1/subjects/{_AGENT}/grants", {"grants": []}, "agent", MISSING_AGENT),
-    ("make a key of its agent", "POST", "/v1/keys", {"subject": _AGENT}, "agent", MISSING_AGENT),
-    ("make a token of its agent", "POST", "/v1/tokens", {"subject": _AGENT}, "agent", MISSING_AGENT),
-    ("revoke its agent's key", "POST", "/v1/revocations", {"credential": _AGENT}, "key_id", MISSING_KEY),
-    ("suspend the whole tenant", "POST", f"/v1/tenants/{_AGENT}/suspend", None, "id", MISSING_TENANT),
-    ("make itself an admin of it", "POST", f"/v1/tenants/{_AGENT}/admins", {"slug": "mole"}, "id", MISSING_TENANT),
-    (
-        "give it a model of one's own",
-        "POST",
-        f"/v1/tenants/{_AGENT}/models",
-        {"slug": "mole", "upstream": "http://127.0.0.1:9", "upstream_model": "mole"},
-        "id",
-        MISSING_TENANT,
-    ),
+_NAME: Final = re.compile(r"\{([a-z]+)\}")
+_QUERY: Final = {"action": "memory", "resource": "memory/self"}
+"""Query parameters that a route cannot do without."""
+_IN_BODY: Final = (
+    ("a key of its agent", "/v1/keys", "subject", "subject"),
+    ("a token of its agent", "/v1/tokens", "subject", "subject"),
+    ("the revocation of its agent's key", "/v1/revocations", "credential", "key"),
+    ("the revocation of its agent", "/v1/revocations", "credential", "subject"),
 )
-"""(tried, method, path, body, which name of the neighbour's, the same kind of name that nobody has)."""
+"""(what is asked for, path, field, which of the neighbour's names)."""
 
 
 def tries(a: Tenant, b: Tenant) -> Iterator[Try]:
-    """As admin with the neighbour's names and fields, then as agent where only an admin may."""
-    names = {"agent": b.agent, "id": b.id, "key_id": key_id(b.key)}
-    for tried, method, path, body, which, missing in _NAMED:
-        real, twin = by_name(partial(_fill, a.admin, method, path, body), names[which], missing)
-        yield Try(tried=f"admin: {tried}", request=real, twin=twin, refused=(403, 404))
+    """As admin, with the neighbour's names in paths and bodies; then as agent where only an admin may."""
+    for route in ROUTES:
+        wanted = _NAME.findall(route.pattern)
+        if isinstance(route, OperationRoute) and wanted and set(wanted) <= b.names.keys():
+            yield _routed(a, b, route, wanted)
+    for what, path, field, which in _IN_BODY:
+        real, twin = by_name(partial(_fielded, a.admin, path, field), b.names[which], _missing(b.names[which]))
+        yield Try(tried=f"admin: {what}", request=real, twin=twin, refused=(404,))
     fields = {"subject": a.agent, "tenant": b.id}
-    yield Try(
-        tried="admin: a key request with the neighbour as a field",
-        request=Request(path="/v1/keys", body=fields, credential=a.admin),
-        refused=(400,),
-    )
+    request = Request(path="/v1/keys", body=fields, credential=a.admin)
+    yield Try(tried="admin: a key, with the neighbour as a field", request=request, refused=(400,))
     listing = Request(method="GET", path="/v1/tenants", credential=a.admin)
     yield Try(tried="admin: list the platform's tenants", request=listing, refused=(403, 404))
     for tried, method, path, body in (
@@ -58,11 +50,28 @@ def tries(a: Tenant, b: Tenant) -> Iterator[Try]:
         yield Try(tried=f"agent: {tried}", request=request, refused=(403, 404))
 
 
-def _fill(credential: str, method: str, path: str, body: Any, name: str) -> Request:
-    filled = body
-    if isinstance(body, dict):
-        filled = {field: name if value == _AGENT else value for field, value in body.items()}
-    return Request(method=method, path=path.replace(_AGENT, name), body=filled, credential=credential)
+def _routed(a: Tenant, b: Tenant, route: OperationRoute, wanted: list[str]) -> Try:
+    """Return one route with the neighbour's names; its twin has names of the same kinds that nobody has."""
+    body = None if route.method in {"GET", "DELETE"} else dict(route.doc.example or {}) or None
+    real = {name: b.names[name] for name in wanted}
+    missing = {name: _missing(text) for name, text in real.items()}
+    request, twin = (_at(route, names, body, a.admin) for names in (real, missing))
+    return Try(tried=f"admin: {route.method} {route.pattern}", request=request, twin=twin, refused=(403, 404))
+
+
+def _at(route: OperationRoute, names: dict[str, str], body: Any, credential: str) -> Request:
+    path = _NAME.sub(lambda found: names[found[1]], route.pattern)
+    query = "&".join(f"{name}={_QUERY[name]}" for name in route.query if name in _QUERY)
+    return Request(method=route.method, path=path + (query and f"?{query}"), body=body, credential=credential)
+
+
+def _missing(name: str) -> str:
+    """Return a name of the same kind that nobody has."""
+    return f"{name[:4]}{'a' * 26}"
+
+
+def _fielded(credential: str, path: str, field: str, name: str) -> Request:
+    return Request(path=path, body={field: name}, credential=credential)
 
 
 def _server(b: Tenant) -> dict[str, Any]:

@@ -24,7 +24,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     method: str = "POST"
     path: str
     body: Any = None
-    credential: str
+    raw: bytes | None = None
+    credential: str | None
     headers: dict[str, str] = {}
     acts: str = ""
 
@@ -34,6 +35,7 @@ class Try(msgspec.Struct, frozen=True, kw_only=True):
 
     twin: the same request with a name that nobody has; its answer must be the same to the byte.
     until_s: tried again until it is refused, at most this long (revocation may take 5 s).
+    answered: it asks only of one's own side, so it is answered: the answer must tell nothing of the neighbour.
     """
 
     tried: str
@@ -41,6 +43,7 @@ class Try(msgspec.Struct, frozen=True, kw_only=True):
     refused: tuple[int, ...]
     twin: Request | None = None
     until_s: float = 0.0
+    answered: bool = False
 
 
 class Door(msgspec.Struct, frozen=True):
@@ -86,12 +89,15 @@ def attempt(door: Door, tried: Try, a: Tenant, b: Tenant) -> Attempt:
     trace = secrets.token_hex(16)
     at_s, deadline = time.time(), time.monotonic() + tried.until_s
     answer = _send(a, tried.request, trace)
-    while not _refuses(answer, tried.refused) and time.monotonic() < deadline:
+    while tried.until_s and not _refuses(answer, tried.refused) and time.monotonic() < deadline:
         time.sleep(0.05)
         answer = _send(a, tried.request, trace)
     same = None if tried.twin is None else _bytes(answer) == _bytes(_send(a, tried.twin, trace))
     told = b is not a and any(secret in answer.body for secret in b.secrets)
     code, reason = explain(answer)
+    refused = _refuses(answer, tried.refused)
+    if tried.answered:
+        refused, code, reason = answer.status == 200, "", "answered from its own side: nothing of the neighbour in it"
     return Attempt(
         door=door.name,
         layer=door.layer,
@@ -101,7 +107,7 @@ def attempt(door: Door, tried: Try, a: Tenant, b: Tenant) -> Attempt:
         status=answer.status,
         code=code,
         reason="it told something of the neighbour" if told else reason,
-        held=_refuses(answer, tried.refused) and not told and same is not False,
+        held=refused and not told and same is not False,
         same=same,
         at_s=at_s,
         trace=trace,
@@ -113,7 +119,14 @@ def _send(a: Tenant, request: Request, trace: str) -> Answer:
         a.made[request.acts] += 1
     headers = {"traceparent": f"00-{trace}-{trace[:16]}-00", **request.headers}
     wire: Wire = a.wire
-    return wire.send(request.method, request.path, credential=request.credential, body=request.body, headers=headers)
+    return wire.send(
+        request.method,
+        request.path,
+        credential=request.credential,
+        body=request.body,
+        raw=request.raw,
+        headers=headers,
+    )
 
 
 def _refuses(answer: Answer, statuses: tuple[int, ...]) -> bool:
@@ -121,9 +134,11 @@ def _refuses(answer: Answer, statuses: tuple[int, ...]) -> bool:
 
 
 def _holds_refusal(parsed: Any) -> bool:
-    """Whether a 200 says no: a JSON-RPC error or a tool's error result."""
+    """Whether a 200 says no: a JSON-RPC error, a tool's error result, a negative decision, an empty search."""
     if not isinstance(parsed, dict):
         return False
+    if parsed.get("decision") is False or parsed.get("results") == []:
+        return True
     result = parsed.get("result")
     return "error" in parsed or (isinstance(result, dict) and bool(result.get("isError")))
 
@@ -148,7 +163,17 @@ def explain(answer: Answer) -> tuple[str, str]:
     if isinstance(result, dict):
         about = next((value for value in (result.get("_meta") or {}).values() if isinstance(value, dict)), {})
         return str(about.get("code") or "error-result"), _text(result)
+    if "decision" in parsed or "results" in parsed:
+        return _decided(parsed)
     return str(parsed.get("code", "")), str(parsed.get("detail", "") or json.dumps(parsed)[:200])
+
+
+def _decided(parsed: dict[str, Any]) -> tuple[str, str]:
+    if parsed.get("results") == []:
+        return "no results", "nobody and nothing is found"
+    context = parsed.get("context")
+    reason = context.get("reason") if isinstance(context, dict) else None
+    return f"decision: {str(parsed.get('decision')).lower()}", str(reason or "no")
 
 
 def _text(result: dict[str, Any]) -> str:

@@ -64,7 +64,7 @@ def own(a: Tenant, _nobody: Tenant) -> Iterator[Try]:
     yield Try(
         tried="a granted tool, with a token for models only",
         request=message(narrow, a.server_slug, "tools/call", call),
-        refused=(200,),
+        refused=(200, 403),
     )
 
 

@@ -98,12 +98,12 @@ def _room(facts: Facts, name: str, kind: str, x: float, y: float) -> Safe:
     inside, colour = OUTSIDE + WALL, f"t{facts.index(name)}"
     most = max([1, *(facts.allowed(tenant, layer) for tenant in facts.tenants for layer in layers)])
     ledger = facts.ledgers.get(name, {})
-    knocks = sum(count for (_a, b, _l), count in facts.between.items() if b == name)
+    knocks = sum(count - facts.through[key] for key, count in facts.between.items() if key[1] == name)
     parts = [
         tag("path", d=f"M{inside} {HEAD} V24 H{inside + ROOM} V{HEAD} Z", class_=f"roof {colour}"),
         tag("text", name, x=inside + 12, y=50, class_="name"),
         tag("rect", x=inside, y=HEAD, width=ROOM, height=height, class_=f"room {colour}"),
-        tag("text", f"{knocks} tried", x=OUTSIDE - 4, y=50, class_="knocks", text_anchor="end"),
+        tag("text", f"{knocks} refused", x=OUTSIDE - 6, y=50, class_="knocks", text_anchor="end"),
         tag(
             "rect",
             width=WALL,
@@ -129,10 +129,13 @@ def _floor(facts: Facts, name: str, layer: str, y: float, most: int) -> Safe:
     middle = y + ROW / 2
     parts = [
         tag("line", x1=inside, x2=inside + ROOM, y1=y, y2=y, class_="floor"),
-        tag("text", f"{allowed:,}" if allowed else NONE, x=inside + 12, y=middle + 1, class_="count"),
-        tag("text", "allowed", x=inside + 18 + 10 * len(f"{allowed:,}"), y=middle + 1, class_="unit")
-        if allowed
-        else None,
+        tag(
+            "text",
+            tag("tspan", f"{allowed:,}" if allowed else NONE, class_="count"),
+            tag("tspan", "allowed", dx=6, class_="unit") if allowed else None,
+            x=inside + 12,
+            y=middle + 1,
+        ),
         tag(
             "rect",
             x=inside + 12,

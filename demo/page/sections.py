@@ -8,6 +8,7 @@ from typing import Any, Final
 from demo.page.facts import Facts
 from demo.page.markup import NONE, Safe, join, prose, tag
 
+_WORDS: Final = {1: "One", 2: "Two", 3: "Three", 4: "Four"}
 _BUT: Final = "The wall held. Something else went wrong."
 LIMITS: Final = (
     "It is one machine, one run, and attacks that were thought of. It supports a penetration test and replaces none.",
@@ -27,10 +28,10 @@ def verdict(facts: Facts) -> Safe:
     done, tasks = facts.tasks
     held_all = held == tried and all(one["result"] != "leak" for one in facts.probes)
     headline = "The wall did not hold." if not held_all else "The wall held." if facts.right else _BUT
+    who = _WORDS.get(len(facts.tenants), str(len(facts.tenants)))
     said = (
-        f"{len(facts.tenants)} tenants' agents did {done} of {tasks} ordinary tasks side by side, through one gateway. "
-        f"Meanwhile each tenant tried to reach every other: {held} of {tried} attempts over {pairs} ordered pairs were "
-        "refused."
+        f"{who} tenants' agents did {done} of {tasks} ordinary tasks side by side, through one gateway. Meanwhile each "
+        f"tenant tried to reach every other: {held} of {tried} attempts over {pairs} ordered pairs were refused."
     )
     when = dt.datetime.fromtimestamp(facts.began_s, dt.UTC)
     version, machine = facts.summary["version"], facts.summary["machine"]

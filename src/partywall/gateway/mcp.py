@@ -1,4 +1,6 @@
-"""The MCP door: `/mcp/{server}`, streamable HTTP, one JSON reply per POST, no sessions and no state.
+"""The MCP door: `/mcp/{server}`, streamable HTTP, no sessions and no state.
+
+One JSON reply per POST; a tool's call whose caller wants to be told of progress is answered with a stream of events.
 
 | of a request | pass | strip | refuse |
 |---|---|---|---|
@@ -13,6 +15,7 @@ does: a server of another tenant is not found at the first message. Source: docs
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import nullcontext
 from typing import Any, Final, Protocol
 
@@ -96,7 +99,7 @@ class McpDoor:
         if server is None:
             raise NotFound("there is nothing here")
         check_media_types(request.header("content-type"), request.header("accept"))
-        modern = request.header("mcp-protocol-version") == mcp.MODERN
+        modern = _trimmed(request, "mcp-protocol-version") == mcp.MODERN
         try:
             await self._answer(request, principal, server, modern=modern)
         except mcp.RpcFault as fault:
@@ -110,7 +113,8 @@ class McpDoor:
         if isinstance(asked, mcp.Notified):
             await request.reply(202)
             return
-        session = _Exchange(self._pipeline, principal, server, request.trace_id, modern=modern)
+        streams = takes_events(request.header("accept"))
+        session = _Exchange(self._pipeline, principal, server, request.trace_id, modern=modern, streams=streams)
         try:
             # A 2026-07-28 caller cancels by closing the connection; before, going away was not cancelling.
             with request.cancelled_when_gone() if modern else nullcontext():
@@ -121,7 +125,10 @@ class McpDoor:
             status, body = as_rpc_error(error, message.id)
             await _reply(request, status, body, headers_of(error) | self._step_up(error, principal, server, asked))
             return
-        await _reply(request, 200, mcp.reply(message.id, result))
+        if isinstance(result, Told):
+            await request.reply_stream(result.frames(message.id))
+        else:
+            await _reply(request, 200, mcp.reply(message.id, result))
 
     def _step_up(self, error: PartywallError, principal: Principal, server: str, asked: mcp.Asked) -> dict[str, str]:
         """Return the challenge to a token that lacks the scope; nothing for every other refusal."""
@@ -135,14 +142,17 @@ class McpDoor:
 class _Exchange:
     """One request of one principal at one server."""
 
-    def __init__(self, pipeline: Submits, principal: Principal, server: str, trace_id: str, *, modern: bool) -> None:
+    def __init__(
+        self, pipeline: Submits, principal: Principal, server: str, trace_id: str, *, modern: bool, streams: bool
+    ) -> None:
+        self._streams = streams
         self._pipeline = pipeline
         self._principal = principal
         self._server = server
         self._trace_id = trace_id
         self._modern = modern
 
-    async def result(self, asked: mcp.Asked) -> dict[str, Any]:
+    async def result(self, asked: mcp.Asked) -> dict[str, Any] | Told:
         """Return the result of a request. Raises: PartywallError when it is none."""
         if isinstance(asked, mcp.Ping):
             return {}
@@ -176,11 +186,17 @@ class _Exchange:
             return mcp.read_result(result, modern=self._modern)
         return mcp.call_result(result, modern=self._modern)
 
-    async def _call(self, asked: mcp.CallTool) -> dict[str, Any]:
+    async def _call(self, asked: mcp.CallTool) -> dict[str, Any] | Told:
         parameters = {"method": "tools/call", "arguments": len(asked.arguments)}
         name = f"{self._server}/{asked.name}"
         try:
-            result = await self._submit(ActionType.TOOL_CALL, name, asked.arguments, parameters)
+            if asked.progress is not None and self._streams:
+                effect = await self._put(ActionType.TOOL_CALL, name, asked.arguments, parameters, stream=True)
+                if not isinstance(effect.body, bytes):
+                    return Told(effect.body, asked.progress, modern=self._modern)
+                result = _decoded(effect.body)
+            else:
+                result = await self._submit(ActionType.TOOL_CALL, name, asked.arguments, parameters)
         except (Unauthenticated, Bug):
             raise
         except PartywallError as error:
@@ -197,16 +213,65 @@ class _Exchange:
     async def _submit(
         self, action: ActionType, name: str, payload: dict[str, Any], parameters: dict[str, Any]
     ) -> dict[str, Any]:
-        call = Call(
-            action=action, kind="tool", name=name, payload=payload, trace_id=self._trace_id, parameters=parameters
-        )
-        effect = await self._pipeline.submit(self._principal, call)
+        effect = await self._put(action, name, payload, parameters)
         if not isinstance(effect.body, bytes):
             raise Bug("a tool's effect is a stream")
+        return _decoded(effect.body)
+
+    async def _put(
+        self,
+        action: ActionType,
+        name: str,
+        payload: dict[str, Any],
+        parameters: dict[str, Any],
+        *,
+        stream: bool = False,
+    ) -> Effect:
+        call = Call(
+            action=action,
+            kind="tool",
+            name=name,
+            payload=payload,
+            trace_id=self._trace_id,
+            parameters=parameters,
+            stream=stream,
+        )
+        return await self._pipeline.submit(self._principal, call)
+
+
+class Told:
+    """A tool's call under way that tells of its progress. token: the caller's own. Source: MCP "Progress"."""
+
+    def __init__(self, body: AsyncIterator[bytes], token: mcp.RequestId, *, modern: bool) -> None:
+        self._body = body
+        self._token = token
+        self._modern = modern
+
+    async def frames(self, request_id: mcp.RequestId | None) -> AsyncGenerator[bytes, None]:
+        """Yield one server-sent event a notification, and the response last."""
         try:
-            return msgspec.json.decode(effect.body, type=dict[str, Any])
-        except msgspec.DecodeError as error:
-            raise BadReply("the tool's result could not be carried") from error
+            async for chunk in self._body:
+                yield b"event: message\ndata: " + _encode(self._message(_decoded(chunk), request_id)) + b"\n\n"
+        finally:
+            close = getattr(self._body, "aclose", None)
+            if close is not None:
+                await close()
+
+    def _message(self, event: dict[str, Any], request_id: mcp.RequestId | None) -> dict[str, Any]:
+        if "progress" in event:
+            return mcp.progress_event(self._token, event["progress"])
+        if "result" in event:
+            return mcp.reply(request_id, mcp.call_result(event["result"], modern=self._modern))
+        code = str(event.get("fault", "internal"))
+        text = f"The tool failed or was stopped: {code}. Whether it acted is on record with your tenant."
+        return mcp.reply(request_id, mcp.refused_result(text, {"code": code}, modern=self._modern))
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise BadReply("the tool's result could not be carried") from error
 
 
 def _parts(asked: mcp.GetPrompt | mcp.ReadResource | mcp.Complete) -> tuple[str, str, dict[str, Any]]:
@@ -233,17 +298,28 @@ def check_media_types(content_type: str | None, accept: str | None) -> None:
         raise Malformed("accept application/json", code="not-acceptable")
 
 
+def takes_events(accept: str | None) -> bool:
+    """Tell whether a caller said that it takes a stream of events."""
+    return "text/event-stream" in {part.partition(";")[0].strip().lower() for part in (accept or "").split(",")}
+
+
 def check_version(message: mcp.Message, request: Request, *, modern: bool) -> None:
     """Raises: RpcFault for a version that is not served, a broken envelope, or a session that nobody gave."""
-    version = request.header("mcp-protocol-version")
+    version = _trimmed(request, "mcp-protocol-version")
     if version is not None and version not in mcp.SUPPORTED:
         raise mcp.unsupported(version, message.id)
     if request.header(mcp.SESSION_HEADER) is not None:
         text = "there are no sessions here: leave the session id out"
         raise mcp.RpcFault(mcp.INVALID_REQUEST, text, request_id=message.id)
     if modern and message.id is not None:
-        headers = {name: value for name in mcp.ROUTING_HEADERS if (value := request.header(name)) is not None}
+        headers = {name: value for name in mcp.ROUTING_HEADERS if (value := _trimmed(request, name)) is not None}
         mcp.check_envelope(message, headers)
+
+
+def _trimmed(request: Request, name: str) -> str | None:
+    """Return a header without the white space around it, which is none of its value (RFC 9110 5.5)."""
+    value = request.header(name)
+    return None if value is None else value.strip(" \t")
 
 
 async def _reply(request: Request, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:

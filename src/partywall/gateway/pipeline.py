@@ -359,8 +359,8 @@ class Pipeline:
                 self._log.error("stream.broke", stream.bug, act=journey.envelope.act)
             await self._close_failed(  # what was sent cannot be withheld any more
                 journey,
-                stream.result,
-                reason=stream.reason,
+                Result.FAILED if effect.error is not None and stream.result is Result.COMPLETE else stream.result,
+                reason=stream.reason or effect.error or "",
                 usage=effect.usage,
                 emitted_bytes=stream.emitted_bytes,
                 emitted_sha256=stream.emitted_sha256,

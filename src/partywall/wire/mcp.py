@@ -84,10 +84,14 @@ class ListTools(msgspec.Struct, frozen=True):
 
 
 class CallTool(msgspec.Struct, frozen=True):
-    """`tools/call`. name: may be any text; arguments: an object, bounded, not validated yet."""
+    """`tools/call`. name: may be any text; arguments: an object, bounded, not validated yet.
+
+    progress: the caller's token, when it wants to be told of progress; it goes no further than its own reply.
+    """
 
     name: str
     arguments: dict[str, Any]
+    progress: RequestId | None = None
 
 
 class ListOffers(msgspec.Struct, frozen=True):
@@ -261,7 +265,20 @@ def _call_tool(message: Message) -> CallTool:
         arguments = {}
     if not isinstance(arguments, dict):
         raise _fault(message, INVALID_PARAMS, "arguments must be an object")
-    return CallTool(name, arguments)
+    return CallTool(name, arguments, _progress_token(message))
+
+
+def _progress_token(message: Message) -> RequestId | None:
+    token = message.params.get("_meta", {}).get("progressToken")
+    if token is None:
+        return None
+    if (
+        isinstance(token, bool)
+        or not isinstance(token, (str, int))
+        or (isinstance(token, str) and len(token) > ID_LIMIT)
+    ):
+        raise _fault(message, INVALID_PARAMS, f"a progress token is an integer or at most {ID_LIMIT} characters")
+    return token
 
 
 def _get_prompt(message: Message) -> GetPrompt:
@@ -361,6 +378,11 @@ def refused_result(text: str, about: dict[str, Any], *, modern: bool) -> dict[st
     """Return a tool result that says why the wall did not do it: text for a model, `about` for a program."""
     content = [{"type": "text", "text": text}]
     return call_result({"content": content, "isError": True, "_meta": {"partywall/refusal": about}}, modern=modern)
+
+
+def progress_event(token: RequestId, progress: dict[str, Any]) -> dict[str, Any]:
+    """Return the notification of progress for the caller's own token."""
+    return {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, **progress}}
 
 
 def reply(request_id: RequestId | None, result: dict[str, Any]) -> dict[str, Any]:

@@ -28,15 +28,19 @@ VALUE_LIMIT: Final = 4_096
 
 
 class Carried(msgspec.Struct, frozen=True):
-    """One request. header: what its `mcp-name` says. variables: of the template, or what completes."""
+    """One request. header: what its `mcp-name` says. variables: of the template. told: its progress is passed on."""
 
     tool: ToolFacts
     method: str
     header: str = ""
     variables: dict[str, str] = {}
+    told: bool = False
 
-    def body(self, payload: Any) -> bytes:
-        """Return the request's bytes. payload: the door's. Raises: Malformed (`invalid-arguments`)."""
+    def body(self, payload: Any, *, progress: bool = False) -> bytes:
+        """Return the request's bytes. payload: the door's; progress: of a tool's call, to be told of.
+
+        Raises: Malformed (`invalid-arguments`).
+        """
         if not isinstance(payload, dict):
             raise Malformed("arguments must be an object", code="invalid-arguments")
         if self.method == "resources/read":
@@ -47,7 +51,8 @@ class Carried(msgspec.Struct, frozen=True):
         compile_schema(self.tool.schema, strict=True).check(payload)
         if self.method == "prompts/get" and not all(isinstance(value, str) for value in payload.values()):
             raise Malformed("a prompt's arguments are text", code="invalid-arguments")
-        return request_body(self.method, {"name": self.header, "arguments": payload})
+        told = progress and self.method == "tools/call"
+        return request_body(self.method, {"name": self.header, "arguments": payload}, progress=told)
 
     def _reference(self) -> dict[str, str]:
         offer = offer_of(self.tool.annotations)

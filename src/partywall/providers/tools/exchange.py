@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -33,6 +33,12 @@ HOSTS_LIMIT: Final = 1_024
 SESSION_LIMIT: Final = 256
 UNREACHABLE: Final = "tool-server-unreachable"
 _NAME: Final = re.compile(r"[a-z0-9._:-]+", re.ASCII)
+
+
+Progress = dict[str, Any]
+"""{progress, total?, message?}: rebuilt from a notification."""
+OnProgress = Callable[[Progress], None]
+MESSAGE_CHARACTERS: Final = 512
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -60,9 +66,18 @@ class Exchange:
         self._hosts: OrderedDict[tuple[str, int], _Host] = OrderedDict()
 
     async def post(
-        self, url: str, body: bytes, headers: Mapping[str, str], *, request_id: int | None, timeout_s: float
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        request_id: int | None,
+        timeout_s: float,
+        on_progress: OnProgress | None = None,
     ) -> Answer:
         """Send one message; return the response that has its id (a notification has none).
+
+        on_progress: told of each progress notification that names the request's id as its token, on the way.
 
         Raises: ProviderFault (`tool-server-unreachable`: nothing was sent), ProviderRefused (`tool-server-address`),
         ProviderTimeout, BadReply.
@@ -76,7 +91,7 @@ class Exchange:
         request = asked.headers(sent).body_bytes(body).timeout(timedelta(seconds=timeout_s)).build_streamed()
         try:
             async with request as response:
-                message = None if request_id is None else await self._read(response, request_id)
+                message = None if request_id is None else await self._read(response, request_id, on_progress)
                 return Answer(response.status, _session(response), message)
         except ConnectError as error:
             text = "the tool server is out of reach; ask a tenant admin to check that it runs at its registered address"
@@ -124,11 +139,11 @@ class Exchange:
         host.checked_s = now_s
         return host.client
 
-    async def _read(self, response: Response, request_id: int) -> dict[str, Any] | None:
+    async def _read(self, response: Response, request_id: int, on_progress: OnProgress | None) -> dict[str, Any] | None:
         """Return the response with that id; of a refusal (4xx, 5xx) also one without an id."""
         kind = (response.get_header("content-type") or "").partition(";")[0].strip().lower()
         if kind == "text/event-stream" and response.status < 300:
-            return await self._read_events(response, request_id)
+            return await self._read_events(response, request_id, on_progress)
         raw = await self._read_whole(response)
         if kind != "application/json":
             return None
@@ -144,8 +159,10 @@ class Exchange:
             self._check_size(len(whole))
         return bytes(whole)
 
-    async def _read_events(self, response: Response, request_id: int) -> dict[str, Any] | None:
-        """Read events until the answer: what else the server says on the way (progress, requests) is dropped."""
+    async def _read_events(
+        self, response: Response, request_id: int, on_progress: OnProgress | None
+    ) -> dict[str, Any] | None:
+        """Read events until the answer: what else the server says on the way (logs, requests) is dropped."""
         events = EventParser()
         size = 0
         while (chunk := await response.body_reader.read_chunk()) is not None:
@@ -155,6 +172,8 @@ class Exchange:
                 message = _message(data, strict=True)
                 if _answers(message, request_id):
                     return message
+                if on_progress is not None and (progress := progress_of(message, request_id)) is not None:
+                    on_progress(progress)
         return None
 
     def _check_size(self, size: int) -> None:
@@ -236,6 +255,22 @@ def _answers(message: dict[str, Any] | None, request_id: int) -> bool:
         and message["id"] == request_id
         and ("result" in message) != ("error" in message)
     )
+
+
+def progress_of(message: dict[str, Any] | None, request_id: int) -> Progress | None:
+    """Return the progress of this request that a notification tells of, rebuilt; None for everything else."""
+    params = message.get("params") if message is not None else None
+    if message is None or message.get("method") != "notifications/progress" or not isinstance(params, dict):
+        return None
+    token, made, total, said = (params.get(name) for name in ("progressToken", "progress", "total", "message"))
+    if type(token) is not int or token != request_id or type(made) not in {int, float}:
+        return None
+    progress: Progress = {"progress": made}
+    if type(total) in {int, float}:
+        progress["total"] = total
+    if isinstance(said, str):
+        progress["message"] = said[:MESSAGE_CHARACTERS]
+    return progress
 
 
 def _session(response: Response) -> str | None:

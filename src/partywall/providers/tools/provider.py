@@ -23,9 +23,10 @@ from partywall.decision.ports import Call, Clock, Directory, Effect, Located, Pr
 from partywall.errors import Bug, CallerFault, NotFound, ProviderTimeout
 from partywall.providers.tools.carried import NOT_HERE, Carried, carried
 from partywall.providers.tools.drift import Manifest, of_prompts, of_tools
-from partywall.providers.tools.exchange import Exchange
+from partywall.providers.tools.exchange import Exchange, OnProgress
 from partywall.providers.tools.listing import granted_tools
 from partywall.providers.tools.offers import kind_of, prompt_entry, resource_entry
+from partywall.providers.tools.progress import render_event, told
 from partywall.providers.tools.reply import rebuild_reply
 from partywall.providers.tools.result import rebuild
 from partywall.providers.tools.upstream import Upstream
@@ -85,11 +86,12 @@ class ToolProvider:
         asked = carried(server, rest)
         resource = _resource(facts, f"{server.id}/{asked.tool.name}")
         try:
-            body = asked.body(call.payload)
+            body = asked.body(call.payload, progress=call.stream)
         except CallerFault as fault:
             fault.about = resource
             raise
-        return Prepared(resource=resource, payload=body, note=asked)
+        told = call.stream and asked.method == "tools/call"
+        return Prepared(resource=resource, payload=body, note=msgspec.structs.replace(asked, told=told))
 
     def locate(self, action: ActionType, name: str, facts: TenantFacts) -> Located:
         """Return the tool or, to list, the server of this cell. Raises: NotFound."""
@@ -138,18 +140,30 @@ class ToolProvider:
             raise ProviderTimeout("there was no time left to call the tool")
         if (manifest := link.manifests.get(kind_of(tool) or "")) is not None:
             await manifest.check(tool, timeout_s=timeout_s)
-        response = await link.upstream.call(
-            payload, asked.method, asked.header, owner=_owner(claims), timeout_s=timeout_s
+        effect = Effect(
+            body=b"", label=Label(tenant=claims.tenant, classification=server.classification, trust=Trust.UNTRUSTED)
         )
-        if asked.method == "tools/call":
+
+        async def call(on_progress: OnProgress | None = None) -> dict[str, Any]:
+            response = await link.upstream.call(
+                payload,
+                asked.method,
+                asked.header,
+                owner=_owner(claims),
+                timeout_s=timeout_s,
+                on_progress=on_progress,
+            )
+            if asked.method != "tools/call":
+                return rebuild_reply(asked.method, response)
             result, failed = rebuild(response, tool.output_schema)
+            effect.error = "tool-error" if failed else None
+            return result
+
+        if asked.told:
+            effect.body, effect.render = told(call), render_event
         else:
-            result, failed = rebuild_reply(asked.method, response), False
-        return Effect(
-            body=canonical_json(result),
-            label=Label(tenant=claims.tenant, classification=server.classification, trust=Trust.UNTRUSTED),
-            error="tool-error" if failed else None,
-        )
+            effect.body = canonical_json(await call())
+        return effect
 
     def _facts(self, claims: PermitClaims) -> TenantFacts:
         facts = self._directory.tenant(claims.tenant)

@@ -15,7 +15,7 @@ import msgspec
 
 from partywall.decision.manifest import canonical_json
 from partywall.errors import BadReply, ProviderFault, ProviderRefused
-from partywall.providers.tools.exchange import Answer, Exchange
+from partywall.providers.tools.exchange import Answer, Exchange, OnProgress
 from partywall.version import __version__
 from partywall.wire.mcp import (
     META_CAPABILITIES,
@@ -48,11 +48,13 @@ class Session(msgspec.Struct, frozen=True):
         return {"mcp-protocol-version": self.version} | ({} if self.id is None else {SESSION_HEADER: self.id})
 
 
-def request_body(method: str, params: dict[str, Any]) -> bytes:
-    """Return the canonical JSON-RPC request; its `_meta` is the 2026-07-28 envelope, which older servers ignore."""
-    return canonical_json(
-        {"jsonrpc": "2.0", "id": REQUEST_ID, "method": method, "params": params | {"_meta": ENVELOPE}}
-    )
+def request_body(method: str, params: dict[str, Any], *, progress: bool = False) -> bytes:
+    """Return the canonical JSON-RPC request; its `_meta` is the 2026-07-28 envelope, which older servers ignore.
+
+    progress: ask to be told of it, under a token of our own.
+    """
+    meta = ENVELOPE | ({"progressToken": REQUEST_ID} if progress else {})
+    return canonical_json({"jsonrpc": "2.0", "id": REQUEST_ID, "method": method, "params": params | {"_meta": meta}})
 
 
 class Upstream:
@@ -65,7 +67,16 @@ class Upstream:
         self._learning = asyncio.Lock()
         self._idle: deque[tuple[str, Session]] = deque()
 
-    async def call(self, body: bytes, method: str, name: str, *, owner: str, timeout_s: float) -> dict[str, Any]:
+    async def call(
+        self,
+        body: bytes,
+        method: str,
+        name: str,
+        *,
+        owner: str,
+        timeout_s: float,
+        on_progress: OnProgress | None = None,
+    ) -> dict[str, Any]:
         """Send a permitted body as it is; return the JSON-RPC response. owner: whose session it may use.
 
         Raises: ProviderFault, ProviderTimeout, ProviderRefused, BadReply.
@@ -74,20 +85,22 @@ class Upstream:
             headers = {"mcp-protocol-version": MODERN, "mcp-method": method}
             if name:
                 headers["mcp-name"] = encode_header(name)
-            answer = await self._post(body, headers, timeout_s)
+            answer = await self._post(body, headers, timeout_s, on_progress)
         else:
-            answer = await self._call_in_session(body, owner, timeout_s)
+            answer = await self._call_in_session(body, owner, timeout_s, on_progress)
         if answer.message is None or _error_code(answer.message) in {METHOD_NOT_FOUND, UNSUPPORTED_VERSION}:
             self._modern = None  # the server may have been replaced by one of the other era: ask again next time
         return _response(answer)
 
-    async def _call_in_session(self, body: bytes, owner: str, timeout_s: float) -> Answer:
+    async def _call_in_session(
+        self, body: bytes, owner: str, timeout_s: float, on_progress: OnProgress | None
+    ) -> Answer:
         session = self._take(owner) or await self._handshake(timeout_s)
-        answer = await self._post(body, session.headers(), timeout_s)
+        answer = await self._post(body, session.headers(), timeout_s, on_progress)
         if answer.status == 404 and session.id is not None:
             # The server ended that session, so it did nothing: the same bytes may go into a new one.
             session = await self._handshake(timeout_s)
-            answer = await self._post(body, session.headers(), timeout_s)
+            answer = await self._post(body, session.headers(), timeout_s, on_progress)
         self._idle.append((owner, session))
         while len(self._idle) > SESSIONS_LIMIT:
             self._idle.popleft()
@@ -126,8 +139,12 @@ class Upstream:
         self._idle.clear()
         await asyncio.gather(*(self._exchange.delete(self._url, session.headers()) for session in ended))
 
-    async def _post(self, body: bytes, headers: dict[str, str], timeout_s: float) -> Answer:
-        return await self._exchange.post(self._url, body, headers, request_id=REQUEST_ID, timeout_s=timeout_s)
+    async def _post(
+        self, body: bytes, headers: dict[str, str], timeout_s: float, on_progress: OnProgress | None = None
+    ) -> Answer:
+        return await self._exchange.post(
+            self._url, body, headers, request_id=REQUEST_ID, timeout_s=timeout_s, on_progress=on_progress
+        )
 
     async def _is_modern(self, timeout_s: float) -> bool:
         if self._modern is None:

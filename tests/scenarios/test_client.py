@@ -16,6 +16,7 @@ from partywall.client import (
     BadRequest,
     Conflict,
     Denied,
+    Document,
     Grant,
     NotFound,
     Partywall,
@@ -109,6 +110,46 @@ async def test_the_log_reads_from_its_first_leaf_to_its_signed_head(agent: Party
     numbers = [leaf.seq async for leaf in admin.log.leaves()]
     assert numbers == list(range(len(numbers)))
     assert (await admin.log.checkpoint()).size > 0
+
+
+async def test_documents_are_kept_and_found(
+    operator: Partywall, admin: Partywall, platform: Platform, sides: tuple[Side, Side]
+):
+    slug = f"sdk-{time.time_ns()}"
+    await operator.tenants.add_model(
+        sides[0].tenant,
+        slug,
+        upstream=sides[0].upstream.url,
+        upstream_model="plain",
+        purpose="embeddings",
+        dimensions=2,
+    )
+    collection = await admin.collections.create(slug, model=slug)
+    assert collection.id in [one.id async for one in admin.collections.list()]
+    subject = await admin.subjects.create(slug)
+    for action in ("ingest", "retrieval.search"):
+        await admin.subjects.grant(subject.id, action, f"collection/{slug}")
+    key = await admin.keys.create(subject.id)
+    async with Partywall(platform.base_url, key.secret) as reader:
+        written = await reader.collections.add(
+            slug,
+            [
+                Document(id="east", chunks=["the east wall"], vectors=[[1.0, 0.0]], metadata={"side": "east"}),
+                Document(id="north", chunks=["the north wall"], vectors=[[0.0, 1.0]]),
+            ],
+        )
+        assert [one.changed for one in written] == [True, True]
+        found = await reader.collections.search(slug, vector=[0.9, 0.1])
+        assert [one.document for one in found] == ["east", "north"]
+        assert [
+            one.document for one in await reader.collections.search(slug, vector=[0, 1], filter_by={"side": "east"})
+        ] == ["east"]
+        assert [one.id async for one in reader.collections.documents(slug)] == ["east", "north"]
+        assert (await reader.collections.get(slug, "east")).parts[0].text == "the east wall"
+        assert await reader.collections.remove(slug, "east")
+        with pytest.raises(NotFound):
+            await reader.collections.get(slug, "east")
+    await admin.collections.delete(collection.id)
 
 
 async def test_a_search_finds_what_was_denied(agent: Partywall, admin: Partywall):

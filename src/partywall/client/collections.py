@@ -36,7 +36,7 @@ class Collections:
         """Write or replace documents, all or none. At most 100 a call. collection: slug or id."""
         path = f"/v1/collections/{segment(collection)}/documents"
         body = {"documents": list(documents)}
-        return (await self._transport.ask("POST", path, answers.DocumentsWritten, body=body)).documents
+        return (await self._transport.ask("POST", path, answers.DocumentsWritten, body=body, keyed=False)).documents
 
     async def documents(self, collection: str) -> AsyncIterator[answers.Document]:
         """Yield every document without its text, by id."""
@@ -65,7 +65,7 @@ class Collections:
         """Return the nearest chunks to a text or a vector, best first. filter_by: metadata that must be equal."""
         path = f"/v1/collections/{segment(collection)}/search"
         body = given(text=text, vector=vector, limit=limit, filter=filter_by)
-        return (await self._transport.ask("POST", path, answers.SearchResults, body=body)).results
+        return (await self._transport.ask("POST", path, answers.SearchResults, body=body, keyed=False)).results
 
 
 def _document(collection: str, document: str) -> str:

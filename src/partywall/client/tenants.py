@@ -39,9 +39,27 @@ class Tenants:
         return await self._transport.ask("POST", path, replies.NewAdmin, body={"slug": slug})
 
     async def add_model(
-        self, tenant: str, slug: str, *, upstream: str, upstream_model: str, hosted: bool = False
-    ) -> replies.Model:
-        """Give a tenant a model. upstream: base URL. hosted: its bytes leave to a third party."""
+        self,
+        tenant: str,
+        slug: str,
+        *,
+        upstream: str,
+        upstream_model: str,
+        hosted: bool = False,
+        purpose: str = "chat",
+        dimensions: int | None = None,
+    ) -> replies.OperatedModel:
+        """Give a tenant a model. upstream: base URL, or `local:minilm`. hosted: its bytes leave to a third party.
+
+        purpose: `chat`, or `embeddings` with the number of `dimensions`.
+        """
         path = f"/v1/tenants/{segment(tenant)}/models"
-        body = {"slug": slug, "upstream": upstream, "upstream_model": upstream_model, "hosted": hosted}
-        return await self._transport.ask("POST", path, replies.Model, body=body)
+        body = given(
+            slug=slug,
+            upstream=upstream,
+            upstream_model=upstream_model,
+            hosted=hosted,
+            purpose=purpose,
+            dimensions=dimensions,
+        )
+        return await self._transport.ask("POST", path, replies.OperatedModel, body=body)

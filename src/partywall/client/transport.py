@@ -1,7 +1,7 @@
 """How the SDK sends: one bounded connection pool, one credential, typed replies, and retries only where they are safe.
 
 A request is sent again when nothing was sent (no connection), or when the API said that nothing happened and when to
-come back (429, 503). Each creating request carries an `Idempotency-Key`, so that a repetition is answered and not done.
+come back (429, 503). Each request that makes or changes something carries an `Idempotency-Key`: a repetition is answered and not done.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Transport:
         *,
         body: Any = None,
         query: Query | None = None,
-        if_match: str | None = None,
+        keyed: bool = True,
     ) -> T:
-        """Return the reply as its type. Raises: ApiError."""
-        headers = {} if if_match is None else {"if-match": if_match}
+        """Return the reply as its type. keyed: whether a POST is one that the API does once. Raises: ApiError."""
+        headers = {"idempotency-key": secrets.token_hex(16)} if method == "POST" and keyed else {}
         raw = await self._send(method, path, body, query, headers)
         try:
             return msgspec.json.decode(raw, type=reply)
@@ -82,8 +82,6 @@ class Transport:
         sent = {"accept": "application/json", **headers}
         if self.credential is not None:
             sent["authorization"] = f"Bearer {self.credential}"
-        if method == "POST":
-            sent["idempotency-key"] = secrets.token_hex(16)
         data = None
         if body is not None:
             sent["content-type"], data = "application/json", msgspec.json.encode(body)

@@ -75,7 +75,9 @@ class Partywall:
             "resource": {"type": kind, "id": name},
             "context": context or {},
         }
-        return (await self._transport.ask("POST", "/access/v1/evaluation", _Decision, body=question)).decision
+        return (
+            await self._transport.ask("POST", "/access/v1/evaluation", _Decision, body=question, keyed=False)
+        ).decision
 
     def openai_options(self) -> dict[str, Any]:
         """Return what OpenAI's own client takes: `openai.AsyncOpenAI(**wall.openai_options())`."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from joserfc.jwk import ECKey
 from tests.scenarios.platform_fixture import Platform
 
 from partywall.assurance.upstream import Upstream
@@ -129,3 +130,22 @@ def test_the_log_has_it_all_and_verifies(newcomer: Run, acme: str, tmp_path: Pat
     report = newcomer("audit", "verify", str(archive))
     assert report["holds"]
     assert report["leaves"] == exported["leaves"] > 20
+
+
+def test_an_issuer_is_trusted_bound_and_removed(newcomer: Run, acme: str, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.json"
+    key = ECKey.generate_key("P-256").as_dict(private=False) | {"kid": "one", "use": "jwt-svid"}
+    bundle.write_text(json.dumps({"keys": [key]}))
+    mine = ("--profile", acme)
+    newcomer(*mine, "agent", "create", "bound")
+    made = newcomer(*mine, "idp", "add", "mesh", "spiffe://corp.example", "--kind", "spiffe", "--jwks", str(bundle))
+    assert (made["slug"], made["pinned"], made["single_use"]) == ("mesh", True, False)
+    assert newcomer(*mine, "idp", "show", "mesh") == made
+    assert newcomer(*mine, "idp", "list") == {"identity_providers": [made]}
+    bound = newcomer(*mine, "binding", "add", "mesh", "bound", "--prefix", "spiffe://corp.example/prod/")
+    assert newcomer(*mine, "binding", "list") == {"bindings": [bound]}
+    assert newcomer(*mine, "binding", "remove", bound["id"]) == {"deleted": bound["id"]}
+    refused = newcomer(*mine, "binding", "add", "mesh", "bound", "--prefix", "spiffe://other/", status=1)
+    assert refused["code"] == "bad-binding"
+    assert newcomer(*mine, "idp", "remove", "mesh") == {"deleted": made["id"]}
+    assert newcomer(*mine, "idp", "list") == {"identity_providers": []}

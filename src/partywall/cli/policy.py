@@ -11,10 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from partywall.cli.output import Output, json_option
-from partywall.cli.policy_suite import Suite, policies_in, run_suite
+from partywall.cli.policy_check import RULES as RULES_OF_POLICIES
+from partywall.cli.policy_check import Checked, check_policies
+from partywall.cli.policy_suite import TEST_SUFFIX, Suite, policies_in, run_suite
 from partywall.decision.lint import inspect_module
 from partywall.decision.policy import Answer, Policy, PolicyFailed, validate_module
 from partywall.decision.scan import Finding
+from partywall.version import __version__
+from partywall.wire.findings import junit, sarif
 
 RULES: Final = """\b
 A policy is one file, `package tenant`. These rules are read, each a set; all of them narrow what the base policy and
@@ -62,6 +66,7 @@ _SAMPLE: Final[dict[str, Any]] = {
 }
 _STYLES: Final = {"allow": "bold green", "deny": "bold red", "needs-approval": "bold yellow"}
 _files = click.Path(exists=True, path_type=Path)
+_output = click.Path(dir_okay=False, path_type=Path)
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -71,22 +76,33 @@ def policy() -> None:
 
 
 @policy.command(
-    epilog="\b\nExamples:\n  partywall policy check acme.rego\n  partywall policy check --json policies/*.rego"
+    epilog="\b\nExamples:\n  partywall policy check acme.rego\n  partywall policy check policies/\n"
+    "  partywall policy check policies/ --sarif findings.sarif --junit findings.xml\n\b\n"
+    "Exit status: 0 all can be activated; 1 something is to be mended; 2 something could not be read."
 )
-@click.argument("files", type=_file, nargs=-1, required=True)
+@click.argument("paths", type=_files, nargs=-1, required=True)
+@click.option("--sarif", "sarif_file", type=_output, help="Write SARIF 2.1.0 for code scanning.")
+@click.option("--junit", "junit_file", type=_output, help="Write JUnit XML for test reports.")
 @json_option
 @click.pass_context
-def check(context: click.Context, *, files: tuple[Path, ...], as_json: bool) -> None:
-    """Say what keeps policies from being activated: every finding with its line and how to mend it."""
-    out, console = Output(as_json=as_json), Console(highlight=False, soft_wrap=True)
-    found = {str(path): validate_module(_read(path)) for path in files}
-    out.data(msgspec.to_builtins(found))
-    for path, findings in found.items():
-        for finding in findings if not as_json else []:
-            console.print(_line(path, finding))
-        if not findings:
-            out.done(f"{path}: {_summary(_read(Path(path)))}")
-    context.exit(1 if any(found.values()) else 0)
+def check(
+    context: click.Context,
+    *,
+    paths: tuple[Path, ...],
+    sarif_file: Path | None,
+    junit_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Say what keeps policies from being activated: every finding with its place and how to mend it."""
+    out, result = Output(as_json=as_json), check_policies(paths)
+    if sarif_file is not None:
+        _write(sarif_file, sarif("partywall", __version__, RULES_OF_POLICIES, result.findings, result.unreadable))
+    if junit_file is not None:
+        _write(junit_file, junit("partywall policy check", list(result.texts), result.findings, result.unreadable))
+    out.data(_plain(result))
+    if not as_json:
+        _print_checked(out, result)
+    context.exit(result.status)
 
 
 @policy.command(
@@ -189,6 +205,36 @@ def _print_suite(console: Console, suite: Suite) -> None:
 def _line(path: str, finding: Finding) -> str:
     place = f"{path}:{finding.line}" if finding.line else path
     return f"[bold]{escape(place)}[/]: [red]{finding.id}[/] {escape(finding.message)}"
+
+
+def _print_checked(out: Output, result: Checked) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for finding in result.findings:
+        console.print(f"[bold]{escape(finding.place)}[/]: [red]{finding.id}[/] {escape(finding.message)}")
+    for broken in result.unreadable:
+        console.print(f"[bold]{escape(broken.path)}[/]: [red]unreadable[/] {escape(broken.message)}")
+    dirty = {finding.path for finding in result.findings}
+    for path, text in result.texts.items():
+        if path not in dirty and not path.endswith(TEST_SUFFIX):
+            out.done(f"{path}: {_summary(text)}")
+
+
+def _plain(result: Checked) -> dict[str, list[dict[str, Any]]]:
+    """Return every file with what is to be mended in it."""
+    answer: dict[str, list[dict[str, Any]]] = {path: [] for path in result.texts}
+    for one in result.findings:
+        told = {"id": one.id, "line": one.line, "column": one.column, "message": one.message}
+        answer[one.path].append(told)
+    for broken in result.unreadable:
+        answer[broken.path] = [{"id": "unreadable", "line": 0, "column": 0, "message": broken.message}]
+    return answer
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _summary(text: str) -> str:

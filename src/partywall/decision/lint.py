@@ -86,7 +86,7 @@ def inspect_module(text: str) -> Inspected:
     try:
         tree = parse(text)
     except (PolicyFailed, EnginePanicked) as error:
-        return Inspected((_located(str(error)),))
+        return Inspected((located(str(error)),))
     except (msgspec.DecodeError, RecursionError):
         return Inspected((Finding("PW103", 0, "expressions nest too deeply; name the parts as rules"),))
     strange = next((node for node in walk(tree["rules"]) if node[0] not in KINDS), None)
@@ -175,11 +175,11 @@ def _smoke(text: str, rules: frozenset[str]) -> Iterator[Finding]:
         for name in sorted(rules):
             engine.evaluate(f"data.tenant.{name}", _SAMPLE)
     except (PolicyFailed, EnginePanicked) as error:
-        found = _located(str(error))
+        found = located(str(error))
         yield Finding("PW112", found.line, f"{found.message} (on an agent's call with an empty payload)")
 
 
-def _located(error: str) -> Finding:
+def located(error: str) -> Finding:
     """Return the engine's own error with its line."""
     place, message = _PLACE.search(error), _ERROR.search(error)
     text = message[1] if message else error.splitlines()[-1] if error else "it does not compile"

@@ -37,6 +37,7 @@ bench: setup
 	@for name in decide store ledger gateway footprint; do $(BIN)/python -m bench.$$name || exit 1; done
 
 bench-peers: setup
+	@scripts/peers $(PY)
 	@$(BIN)/python -m bench.peers
 
 lock: setup

@@ -1,6 +1,7 @@
 """Load on one HTTP endpoint from a process of its own: wrk where it is installed, else a small keep-alive client.
 
-`python -m bench.load URL CREDENTIAL CONNECTIONS SECONDS` prints {"rps", "p50_us", "p99_us", "errors"}.
+`python -m bench.load URL CREDENTIAL CONNECTIONS SECONDS` prints {"rps", "p50_us", "p99_us", "errors"}. The body, and
+headers besides the usual ones, come as {"body", "headers"} on its input.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,21 +36,30 @@ BODY = json.dumps(
 UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6}
 
 
-def measure(url: str, credential: str, connections: int, seconds: float) -> dict[str, float]:
-    """Return requests/s and latency in microseconds of POSTing the chat to url."""
+def measure(
+    url: str,
+    credential: str,
+    connections: int,
+    seconds: float,
+    *,
+    body: bytes = BODY,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, float]:
+    """Return requests/s and latency in microseconds of POSTing a body, the chat by default, to url."""
+    sent = {"content-type": "application/json", "authorization": f"Bearer {credential}", **headers}
     if shutil.which("wrk"):
-        return _wrk(url, credential, connections, seconds)
+        return _wrk(url, sent, body, connections, seconds)
     words = [sys.executable, "-m", "bench.load", url, credential, str(connections), str(seconds)]
-    return dict(json.loads(subprocess.run(words, check=True, capture_output=True).stdout))
+    given = json.dumps({"body": body.decode(), "headers": sent}).encode()
+    return dict(json.loads(subprocess.run(words, check=True, capture_output=True, input=given).stdout))
 
 
-def _wrk(url: str, credential: str, connections: int, seconds: float) -> dict[str, float]:
+def _wrk(url: str, headers: Mapping[str, str], body: bytes, connections: int, seconds: float) -> dict[str, float]:
     script = (
         'wrk.method = "POST"\n'
-        f"wrk.body = {json.dumps(BODY.decode())}\n"
-        'wrk.headers["content-type"] = "application/json"\n'
-        f'wrk.headers["authorization"] = "Bearer {credential}"\n'
-        "function done(summary, latency)\n"
+        f"wrk.body = {json.dumps(body.decode())}\n"
+        + "".join(f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}\n" for name, value in headers.items())
+        + "function done(summary, latency)\n"
         '  io.write(string.format("RESULT %f %f %f %d\\n", summary.requests / summary.duration * 1e6,'
         " latency:percentile(50), latency:percentile(99), summary.errors.status + summary.errors.read"
         " + summary.errors.connect + summary.errors.timeout))\n"
@@ -56,7 +68,8 @@ def _wrk(url: str, credential: str, connections: int, seconds: float) -> dict[st
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(script)
         file.flush()
-        words = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", file.name, url]
+        length = f"-d{max(1, round(seconds))}s"
+        words = ["wrk", "-t1", f"-c{connections}", length, "--timeout", "30s", "-s", file.name, url]
         said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
     found = re.search(r"RESULT (\S+) (\S+) (\S+) (\d+)", said)
     assert found is not None, said
@@ -96,12 +109,11 @@ class _Client(asyncio.Protocol):
         self._transport.write(self._request)
 
 
-async def _run(url: str, credential: str, connections: int, seconds: float) -> dict[str, float]:
+async def _run(url: str, headers: Mapping[str, str], body: bytes, connections: int, seconds: float) -> dict[str, float]:
     parts = urlsplit(url)
-    request = (
-        f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {credential}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(BODY)}\r\n\r\n"
-    ).encode() + BODY
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\n{lines}content-length: {len(body)}\r\n\r\n"
+    request = head.encode() + body
     loop = asyncio.get_running_loop()
     latencies: list[float] = []
     clients = []
@@ -124,4 +136,9 @@ async def _run(url: str, credential: str, connections: int, seconds: float) -> d
 
 if __name__ == "__main__":
     where, who, width, length = sys.argv[1:5]
-    sys.stdout.write(json.dumps(uvloop.run(_run(where, who, int(width), float(length)))))
+    told = json.loads(sys.stdin.read() or "{}")
+    content = told.get("body", BODY.decode()).encode()
+    usual = {"content-type": "application/json", "authorization": f"Bearer {who}"}
+    sys.stdout.write(
+        json.dumps(uvloop.run(_run(where, told.get("headers", usual), content, int(width), float(length))))
+    )

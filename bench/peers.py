@@ -1,26 +1,41 @@
-"""Chat through the wall beside the same servers without one: directly, and through a bare proxy of the same HTTP stack.
+"""Chat and tool calls through the wall, through the products people know, and directly, in one run.
+
+Every arm has the same stub upstreams, the same load generator and one worker, and asks who is calling; rounds are
+interleaved, and ratios are taken round by round, so that a slow moment hits all arms. For throughput each contender
+counts with the concurrency that suits it best. Settings and versions: `bench/peer_servers.py`, and the figures.
 
 The bare proxy is what is left of the gateway when everything that this project is for is taken away: no credential, no
-decision, no record. The ratio is the price of the wall.
+decision, no record. Its ratio is the price of the wall.
 """
 
 from __future__ import annotations
 
 import asyncio
+import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import uvicorn
 import uvloop
 from pyreqwest.client import ClientBuilder
 
-from bench.gateway import CHAT, ROOT, ROUNDS, SECONDS, WIDE, median, stub, tenant
-from bench.load import measure
-from bench.report import report, wants_json
+from bench import load
+from bench.footprint import tree_pss_bytes
+from bench.gateway import CHAT, ROOT, stub
+from bench.peer_servers import MCP_HEADERS, Peer, contextforge, fastmcp, litellm, send, tool_call, tool_stub
+from bench.report import Target, report, wants_json
+from bench.tool_stub import TEXT, TOOL
+from partywall.assurance.wire import Wire
 from partywall.supervisor.throwaway import Throwaway
+from partywall.version import __version__
+
+ROUNDS = 5
+WIDTHS = (16, 128)
+SECONDS = 3.0
+Rounds = dict[str, dict[int, list[dict[str, float]]]]
 
 
 def proxy(upstream: str) -> Any:
@@ -70,25 +85,137 @@ async def _serve(upstream: str) -> None:
     await task
 
 
+def wall(platform: Throwaway, chat: str, tools: str, start_s: float) -> tuple[Peer, Peer]:
+    """Make a tenant whose agent may ask the model and call the tool; return it as both arms."""
+    wire, operator = Wire(platform.url), platform.operator_key()
+
+    def call(path: str, credential: str, body: Any) -> Any:
+        answer = wire.send("POST", path, credential=credential, body=body)
+        assert answer.status in {200, 201}, answer.body
+        return answer.json()
+
+    made = call("/v1/tenants", operator, {"slug": "peers"})["id"]
+    admin = call(f"/v1/tenants/{made}/admins", operator, {"slug": "root"})["key"]["secret"]
+    model = {"slug": "stub", "upstream": chat, "upstream_model": "stub"}
+    call(f"/v1/tenants/{made}/models", operator, model)
+    approved = {"name": TOOL["name"], "description": TOOL["description"], "input_schema": TOOL["inputSchema"]}
+    call("/v1/servers", admin, {"slug": "stub", "url": f"{tools}/mcp", "tools": [approved]})
+    grants = [
+        {"action": "model.request", "resource": "model/stub"},
+        {"action": "tool.call", "resource": f"tool/stub/{TOOL['name']}"},
+    ]
+    agent = call("/v1/subjects", admin, {"kind": "agent", "slug": "a", "grants": grants})["id"]
+    key = str(call("/v1/keys", admin, {"subject": agent})["secret"])
+
+    def arm(path: str, body: bytes, headers: Mapping[str, str]) -> Peer:
+        return Peer(
+            url=platform.url + path,
+            credential=key,
+            body=body,
+            headers=headers,
+            pid=platform.pid,
+            start_s=start_s,
+            version=__version__,
+        )
+
+    return arm(CHAT, load.BODY, {}), arm("/mcp/stub", tool_call(str(TOOL["name"])), MCP_HEADERS)
+
+
+def check(name: str, peer: Peer) -> None:
+    """Make sure that an arm does the work, and refuses who has no right to it, before it is measured."""
+    status, said = send("POST", peer.url, peer.credential, peer.body, peer.headers)
+    assert status == 200, f"{name}: {status} {said[:400]!r}"
+    assert TEXT.encode() in said, f"{name}: {said[:400]!r}"
+    if peer.pid:
+        refused = send("POST", peer.url, "nobody", peer.body, peer.headers)[0]
+        assert 400 <= refused < 500, f"{name} serves whoever asks: {refused}"
+
+
+def measured(arms: dict[str, Peer]) -> Rounds:
+    """Measure each arm in turn, several times, one at a time and at each width."""
+    for peer in arms.values():
+        _load(peer, 8, 2.0)
+    taken: Rounds = {name: {width: [] for width in (1, *WIDTHS)} for name in arms}
+    for _ in range(ROUNDS):
+        for width in (1, *WIDTHS):
+            for name, peer in arms.items():
+                one = _load(peer, width, SECONDS)
+                assert not one["errors"], f"{name} failed {one['errors']:.0f} requests at {width} connections"
+                taken[name][width].append(one)
+    return taken
+
+
+def _load(peer: Peer, width: int, seconds: float) -> dict[str, float]:
+    return load.measure(peer.url, peer.credential, width, seconds, body=peer.body, headers=peer.headers)
+
+
+def best_rps(rounds: dict[int, list[dict[str, float]]]) -> list[float]:
+    """Return a contender's throughput round by round, at the width that suits it best."""
+    width = max(WIDTHS, key=lambda one: statistics.median(each["rps"] for each in rounds[one]))
+    return [each["rps"] for each in rounds[width]]
+
+
+def times(ours: Rounds, theirs: str, us: str = "wall") -> float:
+    """Return how many times a contender's throughput ours is, the median of rounds."""
+    pairs = zip(best_rps(ours[us]), best_rps(ours[theirs]), strict=True)
+    return statistics.median(mine / other for mine, other in pairs)
+
+
+def described(kind: str, arms: dict[str, Peer], taken: Rounds) -> dict[str, Any]:
+    """Return the figures of one kind of call."""
+    figures: dict[str, Any] = {}
+    direct = taken["direct"][1]
+    for name, peer in arms.items():
+        label = f"{kind}_{name}"
+        figures[f"{label}_rps"] = round(statistics.median(best_rps(taken[name])), 1)
+        for figure in ("p50", "p99"):
+            values = [
+                one[f"{figure}_us"] - base[f"{figure}_us"] for one, base in zip(taken[name][1], direct, strict=True)
+            ]
+            word = "direct" if name == "direct" else "added"
+            own = [one[f"{figure}_us"] for one in direct] if name == "direct" else values
+            figures[f"{label}_{word}_{figure}_ms"] = round(statistics.median(own) / 1e3, 3)
+        if peer.pid:
+            figures[f"{label}_start_s"] = round(peer.start_s, 2)
+            figures[f"{label}_pss_mb"] = round(tree_pss_bytes(peer.pid) / 1e6, 1)
+            figures[f"{label}_version"] = peer.version
+    return figures
+
+
 def main() -> int:
     if "--proxy" in sys.argv:
         uvloop.run(_serve(sys.argv[-1]))
         return 0
-    with stub() as upstream, bare_proxy(upstream) as bare, Throwaway("--no-model") as platform:
-        key = tenant(platform, upstream, "peers")
-        arms = {"direct": (upstream + CHAT, "x"), "bare": (bare + CHAT, "x"), "wall": (platform.url + CHAT, key)}
-        for url, credential in arms.values():
-            measure(url, credential, 8, 1.0)
-        wide: dict[str, list[dict[str, float]]] = {name: [] for name in arms}
-        one: dict[str, list[dict[str, float]]] = {name: [] for name in arms}
-        for _ in range(ROUNDS):
-            for name, (url, credential) in arms.items():
-                wide[name].append(measure(url, credential, WIDE, SECONDS))
-                one[name].append(measure(url, credential, 1, SECONDS / 2))
-    figures: dict[str, Any] = {f"{name}_rps": round(median(rounds, "rps")) for name, rounds in wide.items()}
-    figures |= {f"{name}_p50_ms": round(median(rounds, "p50_us") / 1e3, 3) for name, rounds in one.items()}
-    figures["wall_to_bare_proxy"] = round(figures["wall_rps"] / figures["bare_rps"], 3)
-    return report("peers", [], figures, wants_json())
+    with ExitStack() as stack:
+        chat, tools = stack.enter_context(stub()), stack.enter_context(tool_stub())
+        bare = stack.enter_context(bare_proxy(chat))
+        platform = stack.enter_context(Throwaway("--no-model", "--loopback-tools"))
+        platform.stop()
+        start_s = platform.start().ready_s or 0.0
+        wall_chat, wall_tools = wall(platform, chat, tools, start_s)
+        chats = {
+            "direct": Peer(url=chat + CHAT, credential="x", body=load.BODY),
+            "bare_proxy": Peer(url=bare + CHAT, credential="x", body=load.BODY),
+            "wall": wall_chat,
+            "litellm": stack.enter_context(litellm(chat, load.BODY)),
+        }
+        calls = {
+            "direct": Peer(url=f"{tools}/mcp", credential="x", body=wall_tools.body, headers=MCP_HEADERS),
+            "wall": wall_tools,
+            "contextforge": stack.enter_context(contextforge(tools)),
+            "fastmcp": stack.enter_context(fastmcp(tools)),
+        }
+        for name, peer in [*chats.items(), *calls.items()]:
+            check(name, peer)
+        chatted, called = measured(chats), measured(calls)
+        figures = described("chat", chats, chatted) | described("tools", calls, called)
+    figures |= {"wall_to_bare_proxy": round(times(chatted, "bare_proxy"), 3), "rounds": ROUNDS, "widths": list(WIDTHS)}
+    targets = [
+        Target("chat throughput, times LiteLLM's", round(times(chatted, "litellm"), 1), ">=", 60, "times"),
+        Target("tool-call throughput, times ContextForge's", round(times(called, "contextforge"), 1), ">=", 5, "times"),
+        Target("tool-call throughput, times FastMCP's proxy", round(times(called, "fastmcp"), 1), ">=", 1, "times"),
+    ]
+    return report("peers", targets, figures, wants_json())
 
 
 if __name__ == "__main__":

@@ -87,6 +87,19 @@ class StreamUnchecked(Knocked):
         return pipeline
 
 
+class ResourceIgnored(Knocked):
+    """Takes a token that was made for another server."""
+
+    name = "resource-ignored"
+
+    def make_authenticator(self) -> Authenticator:
+        class Careless(Authenticator):
+            def authenticate(self, raw_credential: str | None, *, resource: str | None = None) -> Principal:
+                return self.holder(raw_credential)
+
+        return Careless(self.directory, region=self.region, clock=self.clock)
+
+
 class TenantHeader(Remembering):
     """Lets a header say whose the request is."""
 

@@ -28,6 +28,9 @@ _INSERT: Final = """
     insert into control.authorization_code (code_sha256, attempt, tenant, subject, client, redirect_uri, challenge,
         scopes, resource, ancestors, expires_at_s)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict do nothing returning true"""
+_FIND: Final = """
+    select c.*, s.kind from control.authorization_code c join control.subject s on s.id = c.subject
+    where c.code_sha256 = $1 for update of c"""
 _LOCK: Final = "select from control.access_token where id = $1 or ancestors @> array[$1] order by id for update"
 _BOUND: Final = "select true from control.identity_binding where id = any($1::text[]) for share"
 _REVOKE: Final = """
@@ -79,11 +82,7 @@ async def redeem_code(
     """Return {"tenant", "subject", "kind", "credential", "expires_at_s", "scopes", "resource"}, or {"error"} for
     whatever is wrong with the code: then what was changed must be committed all the same.
     """
-    row = await connection.fetchrow(
-        """select c.*, s.kind from control.authorization_code c join control.subject s on s.id = c.subject
-           where c.code_sha256 = $1 for update of c""",
-        _sha256(step.code),
-    )
+    row = await connection.fetchrow(_FIND, _sha256(step.code))
     if row is None:
         return _refusal()
     if row["used_at_s"] is not None:
@@ -123,15 +122,19 @@ async def _credential(connection: asyncpg.Connection, row: asyncpg.Record, crede
 
 def _fits(row: asyncpg.Record, step: Redeem, resource: str | None) -> bool:
     """resource: what the token request names; what it does not name is as the authorization request said."""
-    if not VERIFIER.fullmatch(step.code_verifier):
-        return False
-    digest = hashlib.sha256(step.code_verifier.encode()).digest()
-    challenge = base64.urlsafe_b64encode(digest).decode().rstrip("=")
     return (
-        hmac.compare_digest(challenge, row["challenge"])
+        proves(step.code_verifier, row["challenge"])
         and (step.client_id, step.redirect_uri) == (row["client"], row["redirect_uri"])
         and (step.resource is None or resource == row["resource"])
     )
+
+
+def proves(verifier: str, challenge: str) -> bool:
+    """Whether a verifier is what a challenge was made of (RFC 7636, S256)."""
+    if not VERIFIER.fullmatch(verifier):
+        return False
+    made = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
+    return hmac.compare_digest(made, challenge)
 
 
 async def _revoke(connection: asyncpg.Connection, credential: str | None, now_s: float) -> None:

@@ -146,7 +146,7 @@ class SignIn:
 
     async def _callback(self, step: Callback) -> Reply:
         sent = self._opened(step.cookie, _Sent)
-        if not hmac.compare_digest(step.state, sent.state):
+        if not same(step.state, sent.state):
             raise _foreign()
         if step.code is None:
             return self._turned_away(sent.asked, "access_denied", "the identity provider did not sign the person in")
@@ -211,7 +211,7 @@ class SignIn:
 
     def _begun(self, sealed: str, form: str) -> _Begun:
         begun = self._opened(sealed, _Begun)
-        if not hmac.compare_digest(form, begun.form):
+        if not same(form, begun.form):
             raise _foreign()
         return begun
 
@@ -223,6 +223,11 @@ class SignIn:
 
     def _answer(self, redirect_uri: str, state: str | None, error: str, description: str) -> str:
         return answer_url(redirect_uri, self._public_url, state, error=error, error_description=description)
+
+
+def same(given: str, kept: str) -> bool:
+    """Whether what came is what this browser keeps."""
+    return hmac.compare_digest(given, kept)
 
 
 def _narrowed(asked: list[str] | None, bound: list[str] | None) -> list[str] | None:

@@ -58,6 +58,7 @@ PAIRS = sorted(
     {(rule.action, rule.kind) for rule in RULES.values()}
     | set(KIND_OF.items())
     | {(ActionType.OPERATOR_KEY, "bootstrap"), (ActionType.OPERATOR_TOKEN, "sign-in")}
+    | {(ActionType.OPERATOR_TOKEN, "federation")}
 )
 """Every action with every kind of resource that it can be on."""
 
@@ -67,7 +68,7 @@ def resource_id(action, kind, letter, subject):
     named = {
         "model": "*" if action is ActionType.MODEL_LIST else id_("mdl", letter),
         "tool": id_("mcp", letter) + ("" if action is ActionType.TOOL_LIST else "/send"),
-        "memory": subject, "subject": subject, "credential": id_("key", letter), "tenant": id_("ten", letter),
+        "memory": subject, "subject": subject, "transaction": subject, "credential": id_("key", letter), "tenant": id_("ten", letter),
         "collection": id_("col", letter), "sandbox": id_("sbx", letter),
     }  # fmt: skip
     return named.get(kind, "*")
@@ -147,6 +148,7 @@ PEOPLE = {
     "agent-for-stranger": (who(Kind.AGENT, WORKER, ACME, on_behalf_of=OTHER_ADMIN), ACME_FACTS),
     "system:bootstrap": (who(Kind.SYSTEM, "system:bootstrap", None), None),
     "system:sign-in": (who(Kind.SYSTEM, "system:sign-in", None), None),
+    "system:federation": (who(Kind.SYSTEM, "system:federation", None), None),
     "system:sweeper": (who(Kind.SYSTEM, "system:sweeper", None), None),
     "system:checkpointer": (who(Kind.SYSTEM, "system:checkpointer", None), None),
     "system:rotator": (who(Kind.SYSTEM, "system:rotator", None), None),

@@ -11,13 +11,14 @@ from partywall.decision.facts import SubjectFacts, TenantFacts
 ADMIN = {
     "operator.agent", "operator.key", "operator.policy", "operator.read", "operator.revoke", "operator.server",
     "operator.token", "grant", "audit.read", "decision.evaluate", "decision.search",
+    "operator.collection",
 }  # fmt: skip
 WORK = {
     "agent.run", "egress", "embed", "inbound", "ingest", "memory", "model.request", "query", "retrieval.search",
     "sandbox.control", "sandbox.exec", "sandbox.file", "tool.call", "decision.evaluate", "decision.search",
 }  # fmt: skip
 ASK = {"decision.evaluate", "decision.search"}
-OPERATOR = (ADMIN - {"grant"} - ASK) | {"operator.tenant", "operator.model"}
+OPERATOR = (ADMIN - {"grant", "operator.collection"} - ASK) | {"operator.tenant", "operator.model"}
 
 
 def reference(envelope: Envelope, facts: TenantFacts, known: bool, now_s: float) -> str:  # noqa: C901  # on one page
@@ -54,10 +55,14 @@ def reference(envelope: Envelope, facts: TenantFacts, known: bool, now_s: float)
     if max(sensitive, envelope.label.classification if envelope.label else 0) > clearance:
         return "deny"
     if platform:
-        system = {"system:bootstrap": ("operator.key", "bootstrap"), "system:sign-in": ("operator.token", "sign-in")}
+        system = {
+            "system:bootstrap": ("operator.key", "bootstrap"),
+            "system:sign-in": ("operator.token", "sign-in"),
+            "system:federation": ("operator.token", "federation"),
+        }
         if who.kind == "system":
             return "allow" if system.get(who.id) == (what, resource.kind) else "deny"
-        return "allow" if what in OPERATOR and resource.kind not in {"bootstrap", "sign-in"} else "deny"
+        return "allow" if what in OPERATOR and resource.kind not in {"bootstrap", "sign-in", "federation"} else "deny"
     if who.kind == "tenant-admin" and what in ADMIN:
         return "allow"
     if (what, resource.kind) == ("tool.list", "tool") and "/" not in resource.id:
@@ -65,6 +70,8 @@ def reference(envelope: Envelope, facts: TenantFacts, known: bool, now_s: float)
     if (what, resource.kind, resource.id) == ("model.list", "model", "*"):
         return "allow"
     if (what, resource.kind, resource.id) == ("operator.token", "subject", who.id) and not user:
+        return "allow"
+    if (what, resource.kind, resource.id) == ("operator.token", "transaction", who.id):
         return "allow"
     if what in ASK and (resource.kind, resource.id) == ("decision", who.id):
         return "allow"

@@ -33,7 +33,7 @@ RESOURCES = [
     ("tool", "mcp_other/send"), ("model", MODEL), ("model", "*"), ("model", "mdl_other"), ("memory", "notes"),
     ("subject", AGENT), ("subject", USER), ("subject", "*"), ("policy", "*"), ("key", "*"), ("tenant", "*"),
     ("bootstrap", "*"), ("sign-in", "*"), ("audit", "*"), ("server", "*"), ("decision", "*"), ("decision", AGENT),
-    ("decision", USER),
+    ("decision", USER), ("transaction", AGENT), ("transaction", USER), ("federation", "*"),
 ]  # fmt: skip
 GRANTABLE = [
     *(f"{kind}/{name}" for kind, name in RESOURCES),
@@ -52,6 +52,8 @@ USUAL = {
     "key": [ActionType.OPERATOR_KEY, ActionType.OPERATOR_READ],
     "bootstrap": [ActionType.OPERATOR_KEY],
     "sign-in": [ActionType.OPERATOR_TOKEN],
+    "federation": [ActionType.OPERATOR_TOKEN],
+    "transaction": [ActionType.OPERATOR_TOKEN],
     "subject": [ActionType.OPERATOR_TOKEN, ActionType.GRANT, ActionType.OPERATOR_AGENT],
     "policy": [ActionType.OPERATOR_POLICY],
     "tenant": [ActionType.OPERATOR_TENANT, ActionType.OPERATOR_MODEL],

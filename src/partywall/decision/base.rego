@@ -46,7 +46,7 @@ platform_operator if {
 	input.principal.kind == "platform-operator"
 	on_platform
 	input.action.type in operator_actions
-	not input.resource.kind in {"bootstrap", "sign-in"}
+	not input.resource.kind in {"bootstrap", "sign-in", "federation"}
 }
 
 # Named, fixed, and each for one purpose.

@@ -68,7 +68,8 @@ def resource_id(action, kind, letter, subject):
     named = {
         "model": "*" if action is ActionType.MODEL_LIST else id_("mdl", letter),
         "tool": id_("mcp", letter) + ("" if action is ActionType.TOOL_LIST else "/send"),
-        "memory": subject, "subject": subject, "transaction": subject, "credential": id_("key", letter), "tenant": id_("ten", letter),
+        "memory": subject, "subject": subject, "transaction": subject, "credential": id_("key", letter),
+        "tenant": id_("ten", letter),
         "collection": id_("col", letter), "sandbox": id_("sbx", letter),
     }  # fmt: skip
     return named.get(kind, "*")

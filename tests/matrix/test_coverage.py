@@ -20,6 +20,7 @@ from partywall.decision.action import CLASSES, ActionType
 from partywall.decision.ports import Effect
 from partywall.gateway.authzen import AuthzenDoor
 from partywall.gateway.code_grant import AUTHORIZATION_CODE, CodeGrant
+from partywall.gateway.exchange import TokenExchange
 from partywall.gateway.http import HttpServer
 from partywall.gateway.mcp import McpDoor
 from partywall.gateway.mcp_authorization import Challenges
@@ -33,9 +34,18 @@ from partywall.gateway.sign_in import SignInDoor, Steps
 from partywall.providers.operator.provider import OperatorProvider
 from partywall.providers.operator.table import KINDS, actions_of
 from partywall.telemetry.log import Log
+from partywall.wire.control import Unidentified
+from partywall.wire.oauth import ACCESS_TOKEN, TOKEN_EXCHANGE
+from partywall.wire.oauth import TRANSACTION_TOKEN as TRANSACTION
 
 EXEMPT = Path(__file__).with_name("exemptions.txt")
-FIRST_EXEMPT = {"GET /healthz", "GET /readyz", "GET /.well-known/jwks.json", "POST /v1/bootstrap", "GET /v1/openapi.json"} | {
+FIRST_EXEMPT = {
+    "GET /healthz",
+    "GET /readyz",
+    "GET /.well-known/jwks.json",
+    "POST /v1/bootstrap",
+    "GET /v1/openapi.json",
+} | {
     "GET /.well-known/authzen-configuration",  # its own specification's: addresses of this deployment, nothing of anyone
     "GET /.well-known/oauth-authorization-server",  # RFC 8414, the same
     "GET /.well-known/oauth-protected-resource",  # RFC 9728, the same
@@ -112,6 +122,7 @@ SAMPLES = [
 SELF_PROVING = {OpenApiDoor, SignInDoor, OAuthDoor, RevocationDoor}
 """Doors that ask for no credential in a header: a document, and requests that carry their own proof."""
 SIGN_IN = f"sgn_{'a' * 26}"
+SHOWN = {"grant_type": TOKEN_EXCHANGE, "subject_token_type": ACCESS_TOKEN}
 PROOFS = [
     ("GET", "/v1/oauth/authorize?client_id=c&redirect_uri=https://client.example", {}),
     ("POST", "/v1/oauth/authorize", {"attempt": SIGN_IN, "form": "f", "tenant": "acme", "choice": "continue"}),
@@ -122,6 +133,12 @@ PROOFS = [
         {"grant_type": "authorization_code", "client_id": "c", "code": "c", "code_verifier": "v", "redirect_uri": "r"},
     ),
     ("POST", "/v1/oauth/revoke", {"token": "TOKEN"}),
+    ("POST", "/v1/oauth/token", SHOWN | {"subject_token": "TOKEN"}),
+    ("POST", "/v1/oauth/token", SHOWN | {"subject_token": "x.y.z"}),
+    (
+        "POST", "/v1/oauth/token",
+        SHOWN | {"subject_token": "TOKEN", "requested_token_type": TRANSACTION, "scope": "memory"},
+    ),
 ]  # fmt: skip
 """Each as (method, path, form): what no door may do before it is on the road."""
 
@@ -151,7 +168,13 @@ class Front:
             RestDoor(self.road, self.world.door, self.world.facts, region="local", clock=clock),
         ]
         steps = Steps(self.road, region="local", clock=clock)
-        grants = {AUTHORIZATION_CODE: CodeGrant(steps, self.road, region="local", clock=clock)}
+        exchange = TokenExchange(
+            self.road, self.world.door, self.world.facts, self, region="local", trust_domain="x", clock=clock
+        )
+        grants = {
+            AUTHORIZATION_CODE: CodeGrant(steps, self.road, region="local", clock=clock),
+            TOKEN_EXCHANGE: exchange,
+        }
         doors += [
             SignInDoor(steps, public_url="http://127.0.0.1"),
             OAuthDoor(grants, log=Log("gateway", io.StringIO())),
@@ -165,6 +188,9 @@ class Front:
 
     async def health(self):
         return True, b"{}"
+
+    async def identify(self, _token, _tenant):
+        return Unidentified("assertion-shape")
 
     async def ask(self, method, path, body, credential):
         headers = [*MCP_HEADERS, (b"content-type", b"application/json")]
@@ -238,7 +264,7 @@ async def test_what_wants_none_is_listed_and_the_list_only_shrinks(front):
 
 @pytest.mark.parametrize(("method", "path", "form"), PROOFS, ids=range(len(PROOFS)))
 async def test_what_carries_its_own_proof_takes_the_road(front, method, path, form):
-    given = form | ({"token": front.world.token()} if form.get("token") == "TOKEN" else {})
+    given = {name: front.world.token() if value == "TOKEN" else value for name, value in form.items()}
     headers = [(b"content-type", b"application/x-www-form-urlencoded"), (b"cookie", f"__Host-{SIGN_IN}=c".encode())]
     path, _, query = path.partition("?")
     await ask(front.app, method, path, query=query.encode(), headers=headers, body=urlencode(given).encode())

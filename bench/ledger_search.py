@@ -175,10 +175,11 @@ class Reader:
         return page
 
     async def indexed(self) -> float:
-        """Wait until the index reaches the head; return the seconds it took."""
+        """Search until the index reaches the head; return the seconds it took."""
         begun_s = time.perf_counter()
-        while not (await self.search(Search(filters=Filters(trace_id="e" * 32), limit=1)))["at_head"]:
-            await asyncio.sleep(0.2)
+        question = Search(filters=Filters(trace_id="e" * 32), limit=1)
+        while not (await self.search(question))["at_head"]:
+            pass  # each search indexes a few pages itself
         return time.perf_counter() - begun_s
 
 

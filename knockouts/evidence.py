@@ -16,6 +16,7 @@ from partywall.decision.ports import Call, Ledger, Provider
 from partywall.decision.record import Phase, Record
 from partywall.gateway import openai, rest_routes
 from partywall.providers.operator.audit import AuditProvider
+from partywall.providers.operator.provider import OperatorProvider
 from partywall.wire.ids import TenantId
 
 
@@ -75,3 +76,35 @@ class AuditAnyLog(Knocked):
                 return await super()._read(widened, query, now_s)
 
         return Anybody(self.ledger_client, self.enrolment.signer, clock=self.clock, region=self.region)
+
+
+class SearchAnyLog(Knocked):
+    """Searches the log of whatever resource a filter names, as one index for everybody would."""
+
+    name = "search-any-log"
+
+    def make_audit(self) -> Provider:
+        class Everybody(AuditProvider):
+            async def _read(self, claims: PermitClaims, payload: bytes, now_s: float) -> Any:
+                asked = json.loads(payload)
+                named = asked.get("search", {}).get("filters", {}).get("resource", "").split(":")
+                if len(named) != 4 or named[2] == asked["log"]:
+                    return await super()._read(claims, payload, now_s)
+                log = TenantId(named[2])
+                query = json.dumps(asked | {"log": log}).encode()
+                action = msgspec.structs.replace(claims.action, resource=Resource(self._region, log, "audit", "*"))
+                digest = hashlib.sha256(query).digest()
+                widened = msgspec.structs.replace(claims, action=action, tenant=log, payload_sha256=digest)
+                return await super()._read(widened, query, now_s)
+
+        return Everybody(self.ledger_client, self.enrolment.signer, clock=self.clock, region=self.region)
+
+
+class TenantUntold(Knocked):
+    """Keeps to the platform's own log what an operator does to a tenant."""
+
+    name = "tenant-untold"
+
+    def make_operators(self) -> dict[str, Provider]:
+        swap(OperatorProvider, "_told", lambda _self, _rule, _operation: None)
+        return super().make_operators()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from knockouts.decision import AgentScopeOff, ConcealOff, GrantsOff, RolesOff
 from knockouts.decisions import DecisionsOfAnybody
 from knockouts.doors import CredentialForwarded, FieldsForwarded, LenientParse, ReplyForwarded
-from knockouts.evidence import AuditAnyLog, DenialsUnrecorded, RecordsRaw
+from knockouts.evidence import AuditAnyLog, DenialsUnrecorded, RecordsRaw, SearchAnyLog, TenantUntold
 from knockouts.identity import RevocationIgnored, StreamUnchecked, SuspensionIgnored, TenantHeader, TokenUnverified
 from knockouts.knocked import Knocked
 from knockouts.memory import MemoryShared
@@ -37,6 +37,8 @@ CAUGHT_BY: tuple[tuple[type[Knocked], str], ...] = (
     (ToolCredentialForwarded, "MCP-7"),
     (TokenUnverified, "ID-3"),
     (AuditAnyLog, "AU-2"),
+    (SearchAnyLog, "AU-6"),
+    (TenantUntold, "BG-3"),
     (DenialsUnrecorded, "AU-5"),
     (DecisionsOfAnybody, "AZ-1"),
     (CollectionsHeaped, "RAG-4"),

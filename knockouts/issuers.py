@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from knockouts.knocked import Knocked, swap
 from knockouts.mark import MARK, mark, refuse_real_data
 from partywall import app
@@ -21,6 +23,7 @@ from partywall.settings import default_home
 from partywall.supervisor import command
 from partywall.supervisor import run as supervisor
 from partywall.supervisor.throwaway import Throwaway
+from partywall.wire.operations import BreakGlassApprove
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _START: Final = f"import sys; sys.path.append({str(ROOT)!r}); from knockouts.issuers import main; main(sys.argv[1:])"
@@ -86,6 +89,51 @@ def _pkce_unchecked() -> None:
     swap(codes, "proves", lambda _verifier, _challenge: True)
 
 
+def _break_glass_unapproved() -> None:
+    """Takes the asking for the approval."""
+    from partywall.control import break_glass
+    from partywall.control.database import next_revision
+
+    find = break_glass._find  # noqa: SLF001  # that is the knock-out
+
+    async def eager(work: Any, request: str, *, lock: bool = False) -> Any:
+        row = await find(work, request, lock=lock)
+        if lock and work.scope is None and row["state"] == "requested":
+            anybody = "select id from control.subject where tenant = $1 and kind = 'tenant-admin' limit 1"
+            there = msgspec.structs.replace(
+                work,
+                tenant=row["tenant"],
+                principal=await work.connection.fetchval(anybody, row["tenant"]),
+                revision=await next_revision(work.connection),
+            )
+            await break_glass.approve(there, BreakGlassApprove(request=request))
+            row = await find(work, request)
+        return row
+
+    swap(break_glass, "_find", eager)
+
+
+def _break_glass_reusable() -> None:
+    """Gives a token as often as it is asked for one."""
+    from partywall.control import break_glass
+
+    swap(break_glass, "require_usable", lambda _row, _now_s: None)
+
+
+def _browser_unbound() -> None:
+    """Takes an identity provider's answer in any browser."""
+    from partywall.control.federation.verifier import Verifier
+    from partywall.control.sign_in import flow
+
+    verify = Verifier.verify
+
+    async def without_nonce(self: Verifier, provider: Any, raw_token: str, *, nonce: str | None = None) -> Any:
+        return await verify(self, provider, raw_token)
+
+    swap(Verifier, "verify", without_nonce)
+    swap(flow, "same", lambda _given, _kept: True)
+
+
 KNOCKOUTS: Final[dict[str, Callable[[], None]]] = {
     "token-life-unlimited": _token_life,
     "foreign-token-unverified": _foreign_unverified,
@@ -94,6 +142,9 @@ KNOCKOUTS: Final[dict[str, Callable[[], None]]] = {
     "exchange-widens": _exchange_widens,
     "code-reusable": _code_reusable,
     "pkce-unchecked": _pkce_unchecked,
+    "browser-unbound": _browser_unbound,
+    "break-glass-unapproved": _break_glass_unapproved,
+    "break-glass-reusable": _break_glass_reusable,
 }
 CAUGHT_BY: Final = (
     ("token-life-unlimited", "ID-1"),
@@ -103,6 +154,9 @@ CAUGHT_BY: Final = (
     ("exchange-widens", "ID-14"),
     ("code-reusable", "ID-15"),
     ("pkce-unchecked", "ID-16"),
+    ("browser-unbound", "ID-17"),
+    ("break-glass-unapproved", "BG-1"),
+    ("break-glass-reusable", "BG-2"),
 )
 
 

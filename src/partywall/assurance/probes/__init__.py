@@ -2,6 +2,7 @@
 
 from partywall.assurance.probe import PROBES
 from partywall.assurance.probes import (
+    break_glass,
     collections,
     decisions,
     federation,
@@ -16,6 +17,7 @@ from partywall.assurance.probes import (
 
 __all__ = [
     "PROBES",
+    "break_glass",
     "collections",
     "decisions",
     "federation",

@@ -66,6 +66,28 @@ def own_log(target: Target) -> str:
     return "own actions present, nothing of the neighbour"
 
 
+@probe("AU-6", "a search finds nothing of another tenant's, whatever it names", control="log from the permit")
+def own_search(target: Target) -> str:
+    a, b = target.a, target.b
+    a.chat(a.key, "to be found")
+    b.chat(b.key, "to be found by B alone")
+    theirs = b.wire.send("GET", f"/v1/audit/search?principal={b.agent}&limit=1", credential=b.admin).json()
+    act, cursor = theirs["leaves"][0]["activity"]["act"], theirs["next_cursor"]
+    model = theirs["leaves"][0]["activity"]["resource"]
+    expect(theirs["leaves"][0]["seq"] > 0 and cursor is not None, "B's own search finds nothing")
+    for way in ("search", "extract"):
+        for query in (f"act={act}", f"principal={b.agent}", f"resource={model}", f"resource={model}&kind=model"):
+            answer = a.wire.send("GET", f"/v1/audit/{way}?{query}", credential=a.admin)
+            found = answer.json()["leaves"] if answer.status == 200 else None
+            expect(found == [], f"{way} for B's {query.partition('=')[0]}: {answer.brief()}, {len(found or ())} leaves")
+        for query in (f"cursor={cursor}&limit=1&principal={b.agent}", f"log={b.tenant}", f"tenant={b.tenant}"):
+            answer = a.wire.send("GET", f"/v1/audit/{way}?{query}", credential=a.admin)
+            expect(answer.status == 400, f"{way} with B's {query.partition('=')[0]}: {answer.brief()}")
+    own = a.wire.send("GET", f"/v1/audit/search?principal={a.agent}", credential=a.admin).json()
+    expect(bool(own["leaves"]), "A's own search finds nothing")
+    return "own leaves found; B's ids, names and cursors find nothing"
+
+
 @probe("AU-5", "every denial is in the tenant's log, with its reason", control="denials recorded")
 def denials(target: Target) -> str:
     a = target.a

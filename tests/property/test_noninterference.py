@@ -15,7 +15,9 @@ from typing import Any, Final
 import msgspec
 import pytest
 from tests.scenarios.platform_fixture import Platform
+from tests.scenarios.test_embeddings_door import wait_for_embeddings
 
+from partywall.assurance.shelf import Shelf
 from partywall.assurance.target import Side
 from partywall.assurance.upstream import Upstream
 from partywall.assurance.wire import Answer, Wire
@@ -26,7 +28,7 @@ HEADERS: Final = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
 POLICY: Final = 'package tenant\n\ndeny contains "too-wordy" if input.payload.max_tokens > 100\n'
 
 MASKS: Final[dict[str, str]] = {
-    "id": r"\b(?:ten|agt|usr|key|act|prm|mcp|mdl|pol|tok|ses|org)_[a-z2-7]{26}\b",
+    "id": r"\b(?:ten|agt|usr|key|act|prm|mcp|mdl|pol|tok|ses|org|col)_[a-z2-7]{26}\b",
     "api key": r"\bpw_[a-z2-7]{26}_[A-Za-z0-9_-]{43}",
     "access token": r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+",
     "completion": r"\bchatcmpl-[A-Za-z0-9_-]+",
@@ -37,7 +39,7 @@ MASKS: Final[dict[str, str]] = {
     "time": r'(?<="(?:{name})":)[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?',
     # the length of a reply that says fractions of seconds, as the record of it tells
     "length": r'(?<="emitted_bytes":)[0-9]+(?=,"emitted_sha256":"[0-9a-f]{64}","parameters":\{[^{}]*'
-    r'"operation":"(?:key|token|policy|memory)\.)',
+    r'"operation":"(?:key|token|policy|memory|collection|admin)\.)',
     "sealed": r'(?<=")[A-Za-z0-9+/]{60,}={0,2}(?=")',
     "key": r'(?<=")[A-Za-z0-9+/]{43}=(?=")',
     "note": r"(?<=\\n)[A-Za-z0-9+/]{43}=(?=\\n)",
@@ -99,7 +101,8 @@ class Recorder:
     def add(self, step: str, answer: Answer) -> Answer:
         assert answer.headers.get("content-length") in {None, str(len(answer.body))}, step
         kept = {name: value for name, value in answer.headers.items() if name not in {"date", "content-length"}}
-        headers = tuple((name, self.mask(value)) for name, value in kept.items())
+        # a tag is a digest over the very bytes that are compared, times and all
+        headers = tuple((name, "<etag>" if name == "etag" else self.mask(value)) for name, value in kept.items())
         self.seen.append(Seen(step, answer.status, headers, self.mask(answer.body.decode())))
         return answer
 
@@ -123,10 +126,13 @@ class Strangers(msgspec.Struct, frozen=True):
     key: str
     model: str
     server: str
+    collection: str
 
 
 def nobody() -> Strangers:
-    return Strangers(*(format_id(prefix, secrets.token_bytes(16)) for prefix in ("ten", "agt", "key", "mdl", "mcp")))
+    return Strangers(
+        *(format_id(prefix, secrets.token_bytes(16)) for prefix in ("ten", "agt", "key", "mdl", "mcp", "col"))
+    )
 
 
 Step = tuple[str, Callable[[], Answer]]
@@ -135,14 +141,15 @@ Step = tuple[str, Callable[[], Answer]]
 class Script:
     """A's steps. Each answer is a function of A's earlier ones, or the wall leaks."""
 
-    def __init__(self, a: Side, foreign: Strangers) -> None:
-        self.a, self.foreign = a, foreign
+    def __init__(self, a: Side, foreign: Strangers, shelf: Shelf) -> None:
+        self.a, self.foreign, self.shelf = a, foreign, shelf
         self.made: dict[str, Any] = {}
 
     def steps(self) -> Iterator[Step]:
         for part in (
             self.models,
             self.memory,
+            self.collections,
             self.tools,
             self.subjects,
             self.keys,
@@ -194,6 +201,40 @@ class Script:
         )
         yield self.as_agent("DELETE", "/v1/memory/note")
         yield from (self.as_agent("DELETE", "/v1/memory/b-note"), self.as_agent("GET", "/v1/memory"))
+
+    def collections(self) -> Iterator[Step]:
+        mine, document = (
+            f"/v1/collections/{self.shelf.slug}",
+            {"text": "Mail is answered within a day.", "metadata": {"n": 1}},
+        )
+        stranger = f"/v1/collections/{self.foreign.collection}"
+        yield from (self.on_shelf("PUT", f"{mine}/documents/{id_}", document) for id_ in ("a", "b", "a"))
+        several = [{"id": "c", "chunks": ["cats purr", "dogs bark"]}, {"id": "d", "text": "Holidays are thirty days."}]
+        yield self.on_shelf("POST", f"{mine}/documents", {"documents": several})
+        for text in ("how soon is mail answered", "animals", "vacation"):
+            yield self.on_shelf("POST", f"{mine}/search", {"text": text, "limit": 3})
+        yield self.on_shelf("POST", f"{mine}/search", {"text": "mail", "filter": {"n": 1}})
+        yield self.on_shelf("POST", f"{mine}/search", {"text": "mail", "filter": {"b": "b"}})
+        yield self.on_shelf("POST", f"{mine}/search", {"vector": [1.0] + [0.0] * 383})
+        yield self.on_shelf("POST", f"{mine}/search", {"vector": [1.0], "limit": 99})
+        yield from (self.on_shelf("GET", f"{mine}/documents{query}") for query in ("", "?limit=2", "?limit=2&cursor=b"))
+        yield from (self.on_shelf("GET", f"{mine}/documents/{id_}") for id_ in ("a", "b-only", "absent"))
+        yield self.on_shelf("POST", "/v1/embeddings", {"model": self.shelf.model, "input": ["one", "two"]})
+        for path in (stranger, "/v1/collections/b-shelf"):
+            yield self.on_shelf("POST", f"{path}/search", {"text": "mail"})
+            yield self.on_shelf("PUT", f"{path}/documents/a", document)
+        for path in ("", f"/{self.shelf.id}", f"/{self.foreign.collection}"):
+            yield self.rest("GET", f"/v1/collections{path}")
+        yield self.as_agent("POST", f"{mine}/search", {"text": "mail"})
+        yield self.rest("POST", "/v1/collections", {"slug": "b-shelf", "model": self.shelf.model}, keep="collection")
+        yield self.rest("POST", "/v1/collections", {"slug": "b-shelf", "model": self.shelf.model})
+        for collection in (self.foreign.collection, self.made["collection"]["id"]):
+            yield self.rest("DELETE", f"/v1/collections/{collection}")
+        yield from (self.on_shelf("DELETE", f"{mine}/documents/{id_}") for id_ in ("a", "b-only"))
+        yield self.on_shelf("POST", f"{mine}/search", {"text": "mail"})
+
+    def on_shelf(self, method: str, path: str, body: Any = None) -> Step:
+        return self.rest(method, path, body, key=self.shelf.key)
 
     def tools(self) -> Iterator[Step]:
         opening = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}}
@@ -297,7 +338,9 @@ class Neighbour:
         server = b.api("POST", "/v1/servers", {"slug": "b-tools", "url": f"{b.upstream.url}/mcp", "tools": tools})
         b.remember(b.key, "b-note", b.canary)
         listed = b.api("GET", "/v1/keys")["keys"]
-        self.strangers = Strangers(b.tenant, b.agent, listed[0]["id"], b.model, server["id"])
+        self.shelf, self.other = Shelf(b, operator, "shelf", local=True), Shelf(b, operator, "b-shelf", local=True)
+        self.other.put("b-only", {"text": b.canary})
+        self.strangers = Strangers(b.tenant, b.agent, listed[0]["id"], b.model, server["id"], self.shelf.id)
 
     def make_noise(self) -> None:
         b, turn = self.b, self._turn
@@ -306,6 +349,10 @@ class Neighbour:
         assert b.call_tool(b.key, "echo", {"text": b.canary}).status == 200
         b.call_tool(b.key, "erase", {"text": b.canary})
         assert b.remember(b.key, ("note", "other", "b-note")[turn % 3], f"{b.canary} {turn}").status < 300
+        vector = [1.0 if at == turn % 384 else 0.0 for at in range(384)]
+        chunks = {"chunks": [f"{b.canary} mail {turn}"], "vectors": [vector], "metadata": {"b": "b", "n": 1}}
+        assert self.shelf.put("abcd"[turn % 4], chunks).status == 200
+        assert self.shelf.search(text=f"mail {b.canary}").status == 200
         if turn % 4 == 0:
             newcomer = b.subject("newcomer" if not turn else f"noise-{turn}", [])
             b.api("POST", "/v1/revocations", {"credential": newcomer})
@@ -319,10 +366,12 @@ def run(*, noisy: bool) -> list[Seen]:
     upstreams = [Upstream(), Upstream()]
     try:
         with Platform() as platform:
+            wait_for_embeddings(platform)
             wire, operator = Wire(platform.base_url), platform.operator_key()
             neighbour = Neighbour(Side(wire, operator, upstreams[1], "tenant-b"), operator) if noisy else None
             a = Side(wire, operator, upstreams[0], "tenant-a")
-            for step, act in Script(a, neighbour.strangers if neighbour else nobody()).steps():
+            shelf = Shelf(a, operator, "shelf", local=True)
+            for step, act in Script(a, neighbour.strangers if neighbour else nobody(), shelf).steps():
                 if neighbour:
                     neighbour.make_noise()
                 recorder.add(step, act())

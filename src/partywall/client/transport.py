@@ -1,7 +1,8 @@
 """How the SDK sends: one bounded connection pool, one credential, typed replies, and retries only where they are safe.
 
 A request is sent again when nothing was sent (no connection), or when the API said that nothing happened and when to
-come back (429, 503). Each request that makes or changes something carries an `Idempotency-Key`: a repetition is answered and not done.
+come back (429, 503). Each request that makes or changes something carries an `Idempotency-Key`: a repetition is
+answered and not done.
 """
 
 from __future__ import annotations

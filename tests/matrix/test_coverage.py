@@ -46,7 +46,7 @@ FIRST_EXEMPT = {
     "POST /v1/bootstrap",
     "GET /v1/openapi.json",
 } | {
-    "GET /.well-known/authzen-configuration",  # its own specification's: addresses of this deployment, nothing of anyone
+    "GET /.well-known/authzen-configuration",  # addresses of this deployment, nothing of anyone
     "GET /.well-known/oauth-authorization-server",  # RFC 8414, the same
     "GET /.well-known/oauth-protected-resource",  # RFC 9728, the same
 }
@@ -110,6 +110,17 @@ SAMPLES = [
     ),
     (McpDoor, "POST", "/mcp/mail", rpc("tools/list"), ActionType.TOOL_LIST),
     (McpDoor, "POST", "/mcp/mail", rpc("tools/call", name="send", arguments={}), ActionType.TOOL_CALL),
+    *(
+        (McpDoor, "POST", "/mcp/mail", rpc(method), ActionType.TOOL_LIST)
+        for method in ("prompts/list", "resources/list", "resources/templates/list")
+    ),
+    (McpDoor, "POST", "/mcp/mail", rpc("prompts/get", name="hello"), ActionType.TOOL_CALL),
+    (McpDoor, "POST", "/mcp/mail", rpc("resources/read", uri="a:b"), ActionType.TOOL_CALL),
+    (
+        McpDoor, "POST", "/mcp/mail",
+        rpc("completion/complete", ref={"type": "ref/prompt", "name": "x"}, argument={"name": "a", "value": ""}),
+        ActionType.TOOL_CALL,
+    ),
     (
         McpDoor, "POST", "/mcp/mail",
         rpc("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "x", "version": "1"}),

@@ -242,6 +242,8 @@ class Script:
             self.mcp("initialize", opening),
             self.mcp("tools/list", {}),
             self.mcp("ping", {}),
+            self.mcp("prompts/list", {}),
+            self.mcp("resources/read", {"uri": "test://nowhere"}),
             self.mcp("no/such", {}),
         )
         yield from (

@@ -90,7 +90,8 @@ def check(
     "  partywall plan parse 0007_notes.sql | conftest test --policy rules -"
 )
 @click.argument("path", metavar="FILE|-")
-def parse(*, path: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="In one line, for programs.")
+def parse(*, path: str, as_json: bool) -> None:
     """Print the input that the rules see of one file: SQL as Postgres' own parser reads it, as JSON."""
     reading = read([path], sys.stdin.buffer)
     if reading.unreadable or not reading.documents:
@@ -98,7 +99,8 @@ def parse(*, path: str) -> None:
         click.echo(f"Error: {path}: {problem.message if problem else 'there is nothing in it'}", err=True)
         sys.exit(2)
     contents = [one.contents for one in reading.documents]
-    click.echo(json.dumps(contents[0] if len(contents) == 1 else [one.given for one in reading.documents], indent=1))
+    shown = contents[0] if len(contents) == 1 else [one.given for one in reading.documents]
+    click.echo(json.dumps(shown, indent=None if as_json else 1))
 
 
 @plan.command(

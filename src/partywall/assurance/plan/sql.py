@@ -228,7 +228,12 @@ def _index(node: Any) -> Iterator[Fact]:
     if node.unique:
         columns = [name for one in node.indexParams for name in ([one.name] if one.name else column_names(one.expr))]
         table = _table(node.relation)
-        yield {"kind": "create_index", "name": f"{table}.{node.idxname or ''}".rstrip("."), "table": table, "unique": [{"columns": columns}]}
+        yield {
+            "kind": "create_index",
+            "name": f"{table}.{node.idxname or ''}".rstrip("."),
+            "table": table,
+            "unique": [{"columns": columns}],
+        }
 
 
 def _is_unique(constraint: Any) -> bool:

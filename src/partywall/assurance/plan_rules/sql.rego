@@ -96,7 +96,7 @@ settings_changed := {one.address |
 # custom:
 #   id: PWP-301
 #   severity: critical
-#   threat: RLS-1, RLS-5
+#   threat: RLS-1, RLS-5, IAC-9
 #   fix: "In the same migration: alter table … enable row level security, force row level security, and create policy."
 deny contains found("PWP-301", one, sprintf("this migration does not give it %s", [concat(", ", parts)])) if {
 	some one in tables
@@ -111,7 +111,7 @@ deny contains found("PWP-301", one, sprintf("this migration does not give it %s"
 # custom:
 #   id: PWP-302
 #   severity: critical
-#   threat: RLS-1, RLS-4
+#   threat: RLS-1, RLS-4, IAC-9
 #   fix: Compare the tenant column with a tenant that the database verifies, as in (tenant = (select id from pw.tenant)).
 deny contains found("PWP-302", each.one, sprintf("its %s is true for every row", [each.part])) if {
 	some each in expressions
@@ -140,7 +140,7 @@ deny contains found("PWP-302", one, "it has neither using nor with check, and so
 # custom:
 #   id: PWP-303
 #   severity: critical
-#   threat: RLS-7
+#   threat: RLS-7, IAC-9
 #   fix: Let the policy ask for a tenant that the database verifies itself (a signed token; docs/adr/0005-tenant-token.md).
 deny contains found("PWP-303", each.one, sprintf("its %s reads the setting %v", [each.part, setting])) if {
 	some each in expressions
@@ -153,7 +153,7 @@ deny contains found("PWP-303", each.one, sprintf("its %s reads the setting %v", 
 # custom:
 #   id: PWP-304
 #   severity: high
-#   threat: RLS-2, RLS-3
+#   threat: RLS-2, RLS-3, IAC-9
 #   fix: Add set search_path = pg_catalog, pg_temp to the function and qualify every name in it.
 deny contains found("PWP-304", one, "it is SECURITY DEFINER and does not pin search_path") if {
 	some one in statements
@@ -169,7 +169,7 @@ deny contains found("PWP-304", one, "it is SECURITY DEFINER and does not pin sea
 # custom:
 #   id: PWP-305
 #   severity: high
-#   threat: RLS-3, ROLE-1
+#   threat: RLS-3, ROLE-1, IAC-9
 #   fix: Grant to the one role that needs it.
 deny contains found("PWP-305", one, sprintf("it grants %s to PUBLIC", [concat(", ", lib.each(lib.at(one.fact, ["privileges"])))])) if {
 	some one in statements
@@ -183,7 +183,7 @@ deny contains found("PWP-305", one, sprintf("it grants %s to PUBLIC", [concat(",
 # custom:
 #   id: PWP-306
 #   severity: critical
-#   threat: RLS-1
+#   threat: RLS-1, IAC-9
 #   fix: Use a role with NOSUPERUSER NOBYPASSRLS that owns no table; run migrations as an owner under forced row security.
 deny contains found("PWP-306", one, sprintf("it has %s", [right])) if {
 	some one in statements
@@ -199,7 +199,7 @@ deny contains found("PWP-306", one, sprintf("it has %s", [right])) if {
 # custom:
 #   id: PWP-307
 #   severity: high
-#   threat: RLS-1, RLS-2
+#   threat: RLS-1, RLS-2, IAC-9
 #   fix: create view … with (security_invoker = true, security_barrier = true); no materialized views of tenants' tables.
 deny contains found("PWP-307", one, "it is not security_invoker") if {
 	some one in statements
@@ -233,7 +233,7 @@ deny contains found("PWP-307", one, "a materialized view holds its rows without 
 # custom:
 #   id: PWP-308
 #   severity: critical
-#   threat: RLS-5
+#   threat: RLS-5, IAC-9
 #   fix: Enable and force row security, and create the policy, on every partition, in the same migration.
 deny contains found("PWP-308", one, sprintf("this migration does not give it %s", [concat(", ", parts)])) if {
 	some one in leaves
@@ -248,7 +248,7 @@ deny contains found("PWP-308", one, sprintf("this migration does not give it %s"
 # custom:
 #   id: PWP-309
 #   severity: medium
-#   threat: NI-1, RLS-3
+#   threat: NI-1, RLS-3, IAC-9
 #   fix: Put the tenant column first in the key, or make the key a random id that callers cannot choose.
 deny contains found("PWP-309", one, sprintf("unique (%s) leaves out the tenant", [concat(", ", columns)])) if {
 	some one in statements
@@ -265,7 +265,7 @@ deny contains found("PWP-309", one, sprintf("unique (%s) leaves out the tenant",
 # custom:
 #   id: PWP-310
 #   severity: critical
-#   threat: RLS-1
+#   threat: RLS-1, IAC-9
 #   fix: Leave row security on; to replace a policy, drop and create it in one migration.
 deny contains found("PWP-310", one, sprintf("it says %s", [change])) if {
 	some one in statements
@@ -285,7 +285,7 @@ deny contains found("PWP-310", one, "it drops a policy and creates none for the 
 # custom:
 #   id: PWP-311
 #   severity: medium
-#   threat: RLS-1
+#   threat: RLS-1, IAC-9
 #   fix: Write the statements out, or accept the block by an exception that says who has read it.
 deny contains found("PWP-311", one, sprintf("it runs %s", [lib.text(lib.at(one.fact, ["what"]))])) if {
 	some one in statements

@@ -89,7 +89,10 @@ def a_public_acl(plan: Any) -> None:
 
 @case("PWP-101", "aws.json")
 def a_grant_to_all_users(plan: Any) -> None:
-    grant = {"grantee": [{"type": "Group", "uri": "http://acs.amazonaws.com/groups/global/AllUsers"}], "permission": "READ"}
+    grant = {
+        "grantee": [{"type": "Group", "uri": "http://acs.amazonaws.com/groups/global/AllUsers"}],
+        "permission": "READ",
+    }
     after(plan, 'aws_s3_bucket_acl.documents["acme"]')["access_control_policy"] = [{"grant": [grant]}]
 
 
@@ -175,7 +178,9 @@ def an_unknown_policy(plan: Any) -> None:
 def one_key_by_reference(plan: Any) -> None:
     for resource in plan["configuration"]["root_module"]["resources"]:
         if resource["address"] == "aws_db_instance.records":
-            resource["expressions"]["kms_key_id"] = {"references": ["aws_kms_key.tenant[\"acme\"].arn", "aws_kms_key.tenant"]}
+            resource["expressions"]["kms_key_id"] = {
+                "references": ['aws_kms_key.tenant["acme"].arn', "aws_kms_key.tenant"]
+            }
 
 
 @case("PWP-111", "aws.json")
@@ -577,7 +582,11 @@ def a_secret_of_another_tenant(manifests: Any) -> None:
 
 @case("PWP-213", "tenants.yaml")
 def a_mounted_secret_of_another_tenant(manifests: Any) -> None:
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "k", "namespace": "acme", "labels": {"tenant": "globex"}}}
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "k", "namespace": "acme", "labels": {"tenant": "globex"}},
+    }
     manifests.append(secret)
     pod(manifests)["volumes"].append({"name": "k", "projected": {"sources": [{"secret": {"name": "k"}}]}})
 
@@ -673,8 +682,16 @@ swapped("PWP-302", "to app using (tenant = (select id from pw.tenant));", "to ap
 swapped("PWP-302", "with check (tenant = (select id from pw.tenant))", "with check (not false)")
 added("PWP-302", "create policy open on app.note for insert to app")
 added("PWP-302", "alter policy tenant on app.note using ('t'::boolean)")
-swapped("PWP-303", "to app using (tenant = (select id from pw.tenant));", "to app using (tenant = current_setting('app.t'));")
-swapped("PWP-303", "with check (tenant = (select id from pw.tenant))", "with check (tenant = (select current_setting('t', true)))")
+swapped(
+    "PWP-303",
+    "to app using (tenant = (select id from pw.tenant));",
+    "to app using (tenant = current_setting('app.t'));",
+)
+swapped(
+    "PWP-303",
+    "with check (tenant = (select id from pw.tenant))",
+    "with check (tenant = (select current_setting('t', true)))",
+)
 swapped("PWP-304", " set search_path = pg_catalog, pg_temp", "")
 swapped("PWP-304", " set search_path = pg_catalog, pg_temp", " set search_path from current")
 added("PWP-304", "alter function app.other() security definer")

@@ -30,7 +30,11 @@ def engines() -> tuple[RegoEngine, Opa]:
 
 
 def asked(engine: RegoEngine | Opa, given: list[dict[str, object]]) -> list[str]:
-    found = [one for query in ("deny", "warn") for one in json.loads(engine.evaluate(f"data.main.{query}", json.dumps(given)))]
+    found = [
+        one
+        for query in ("deny", "warn")
+        for one in json.loads(engine.evaluate(f"data.main.{query}", json.dumps(given)))
+    ]
     return sorted(json.dumps(one, sort_keys=True) for one in found)
 
 
@@ -46,7 +50,9 @@ def test_one_change_fails_it_by_its_rule_alone(case: Case) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_without_the_rule_it_passes(rule: str) -> None:
-    texts = {name: without_rule(text, rule) if f"#   id: {rule}\n" in text else text for name, text in modules().items()}
+    texts = {
+        name: without_rule(text, rule) if f"#   id: {rule}\n" in text else text for name, text in modules().items()
+    }
     missed = [case for case in CASES if case.rule == rule]
     assert missed, f"{rule} has no failing case"
     for case in missed:

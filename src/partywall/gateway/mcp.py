@@ -134,7 +134,8 @@ class McpDoor:
         """Return the challenge to a token that lacks the scope; nothing for every other refusal."""
         if error.code != OUT_OF_SCOPE:
             return {}
-        action = ActionType.TOOL_CALL if isinstance(asked, mcp.CallTool) else ActionType.TOOL_LIST
+        lists = isinstance(asked, mcp.Initialize | mcp.Discover | mcp.ListTools | mcp.ListOffers)
+        action = ActionType.TOOL_LIST if lists else ActionType.TOOL_CALL
         challenge = self._challenges.out_of_scope(server, principal, action)
         return {} if challenge is None else {"www-authenticate": challenge}
 

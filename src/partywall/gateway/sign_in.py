@@ -31,17 +31,18 @@ from partywall.gateway.oauth import TOKEN_PATH
 from partywall.gateway.rest import Allowance
 from partywall.gateway.revocation import REVOKE_PATH
 from partywall.gateway.routes.document import Documented
+from partywall.gateway.routes.sign_in import routes_of
 from partywall.gateway.sign_in_pages import HEADERS, MEDIA_TYPE, consent_page, error_page
 from partywall.wire.oauth import TOKEN_EXCHANGE
-from partywall.wire.sign_in import ATTEMPT, CALLBACK_PATH, Step, parameters_of, parse_request, parse_step
+from partywall.wire.sign_in import ATTEMPT, CALLBACK_PATH, STEP_KINDS, Step, parameters_of, parse_request, parse_step
 
 AUTHORIZE_PATH: Final = "/v1/oauth/authorize"
 SERVER_METADATA: Final = "/.well-known/oauth-authorization-server"
 QUERY_LIMIT_BYTES: Final = 8_192
 FIELDS_LIMIT: Final = 32
-STEPS_BURST: Final = 300
-STEPS_REFILL_S: Final = 0.02
-"""Of one worker, for all: a flood of beginnings waits here, and not in the issuer or the log."""
+STEPS_BURST: Final = 100
+STEPS_REFILL_S: Final = 0.1
+"""Of one worker, each step apart: a flood of beginnings waits here, fills no log, and delays nobody who has begun."""
 COOKIE_LIFE_S: Final = 600
 METADATA_LIFE_S: Final = 300
 SCOPES_SUPPORTED: Final = tuple(action.value for action in ActionType if not action.startswith("system."))
@@ -62,11 +63,11 @@ class Steps:
         self._pipeline = pipeline
         self._region = region
         self._clock = clock
-        self._allowance = Allowance(clock, burst=STEPS_BURST, refill_s=STEPS_REFILL_S)
+        self._allowances = {kind: Allowance(clock, burst=STEPS_BURST, refill_s=STEPS_REFILL_S) for kind in STEP_KINDS}
 
     async def take(self, step: Step, trace_id: str) -> dict[str, Any]:
         """Return the issuer's reply to a step. Raises: LimitExceeded when they are too many; the road's errors."""
-        self._allowance.take()
+        self._allowances[type(step)].take()
         call = Call(
             action=ActionType.OPERATOR_TOKEN,
             kind="sign-in",
@@ -97,7 +98,7 @@ class SignInDoor:
     """Speaks to browsers and to clients that look for their way. public_url: the deployment's own origin."""
 
     prefixes: tuple[str, ...] = (AUTHORIZE_PATH, CALLBACK_PATH, SERVER_METADATA, RESOURCE_METADATA)
-    routes: tuple[Documented, ...] = ()  # OAuth's own: the metadata says where they are
+    routes: tuple[Documented, ...] = routes_of(CALLBACK_PATH)
     openai_errors = False
 
     def __init__(self, steps: Steps, *, public_url: str) -> None:

@@ -22,8 +22,9 @@ CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}", re.ASCII)
 ATTEMPT: Final = re.compile(r"sgn_[a-z2-7]{26}", re.ASCII)
 STATE: Final = r"^sgn_[a-z2-7]{26}\.[A-Za-z0-9_-]{43}\Z"
-Url = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[!-~]+\Z")]
-Text = Annotated[str, Meta(max_length=1_024, pattern=r"^[ -~]*\Z")]
+Url = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[!-~]+\Z")]
+Text = Annotated[str, Meta(max_length=512, pattern=r"^[ -~]*\Z")]
+"""What is asked stays in a cookie, sealed: of that a browser keeps 4,096 bytes."""
 Sealed = Annotated[str, Meta(max_length=4_096, pattern=r"^[A-Za-z0-9_-]+\Z")]
 Secret = Annotated[str, Meta(max_length=128, pattern=r"^[A-Za-z0-9_-]+\Z")]
 
@@ -47,7 +48,7 @@ class Begin(_Step, frozen=True, tag="begin"):
     code_challenge: Text | None = None
     code_challenge_method: Text | None = None
     scope: Text | None = None
-    resource: Text | None = None
+    resource: Url | None = None
     tenant: Text | None = None
 
 
@@ -85,10 +86,11 @@ class Redeem(_Step, frozen=True, tag="redeem"):
     code: Secret
     code_verifier: Annotated[str, Meta(max_length=128)]
     redirect_uri: Url
-    resource: Text | None = None
+    resource: Url | None = None
 
 
 Step = Begin | Continue | Cancel | Callback | Redeem
+STEP_KINDS: Final[tuple[type[Step], ...]] = (Begin, Continue, Cancel, Callback, Redeem)
 REQUEST_FIELDS: Final = frozenset(Begin.__struct_fields__)
 
 

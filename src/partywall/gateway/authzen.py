@@ -20,6 +20,7 @@ from partywall.errors import Bug, Malformed, NotFound, PartywallError
 from partywall.gateway.authenticate import Authenticator
 from partywall.gateway.http import Request
 from partywall.gateway.http_errors import headers_of, status_of
+from partywall.gateway.routes.authzen import AUTHZEN
 from partywall.gateway.routes.document import Documented
 from partywall.wire import authzen
 from partywall.wire.strict_json import parse_json
@@ -40,7 +41,7 @@ class AuthzenDoor:
     """Parses, submits, replies. base_url: as callers reach this deployment, from its settings."""
 
     prefixes: tuple[str, ...] = ("/access/v1", authzen.CONFIGURATION_PATH)
-    routes: tuple[Documented, ...] = ()  # the specification's own: its metadata says where they are
+    routes: tuple[Documented, ...] = AUTHZEN
     openai_errors = False
 
     def __init__(self, pipeline: Submits, authenticator: Authenticator, *, base_url: str) -> None:

@@ -246,12 +246,9 @@ class HttpServer:
         try:
             if self._open > self._concurrent_limit:
                 raise Unavailable("too many requests at once", code="too-busy", retry_after_s=1.0)
-            if _size_of(scope["headers"]) > HEADERS_LIMIT_BYTES:
-                raise LimitExceeded("the headers are too long", code="headers-too-large")
+            _check_head(scope)
             if request.repeated:
                 request.headers = _joined(scope["headers"])
-            if b"%2f" in scope.get("raw_path", b"").lower():
-                raise Malformed("a slash inside a segment of a path means nothing here", code="encoded-slash")
             if request.path in {"/healthz", "/readyz"}:
                 await self._probe(request)
                 return
@@ -308,6 +305,14 @@ class HttpServer:
         else:
             body, media_type = problem_body(error, request.trace_id), "application/problem+json"
         await request.reply(status_of(error), body, media_type=media_type, headers=headers_of(error))
+
+
+def _check_head(scope: Scope) -> None:
+    """Raises: LimitExceeded for headers that are too long; Malformed for a path that could be read as another."""
+    if _size_of(scope["headers"]) > HEADERS_LIMIT_BYTES:
+        raise LimitExceeded("the headers are too long", code="headers-too-large")
+    if b"%2f" in scope.get("raw_path", b"").lower():
+        raise Malformed("a slash inside a segment of a path means nothing here", code="encoded-slash")
 
 
 def _size_of(headers: Iterable[tuple[bytes, bytes]]) -> int:

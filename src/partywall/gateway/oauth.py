@@ -37,6 +37,7 @@ ROUTES: Final = (
             request=replies.TokenRequest,
             request_media_type=FORM,
             reply=replies.IssuedToken,
+            faults={"application/json": replies.OAuthFault},
         ),
     ),
 )

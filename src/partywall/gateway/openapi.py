@@ -164,7 +164,7 @@ def _path(route: Documented, schemas: _Schemas) -> list[dict[str, Any]]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": schemas.of(types[name]) if name in types else text,
+            "schema": _some(schemas.of(types[name])) if name in types else text,
         }
         for name in names
     ]
@@ -178,10 +178,13 @@ def _query(route: Documented, schemas: _Schemas) -> list[dict[str, Any]]:
 
 
 def _parameter(name: str, schema: Mapping[str, Any], *, required: bool) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": required, "schema": _some(schema)}
+
+
+def _some(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """A parameter is there or not: it is never null."""
     some = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
-    known = some[0] if len(some) == 1 else {key: value for key, value in schema.items() if value is not None}
-    return {"name": name, "in": "query", "required": required, "schema": known}
+    return some[0] if len(some) == 1 else {name: value for name, value in schema.items() if value is not None}
 
 
 def _conditions(route: Documented) -> list[dict[str, Any]]:

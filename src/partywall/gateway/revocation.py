@@ -17,19 +17,35 @@ from partywall.gateway.authenticate import Authenticator
 from partywall.gateway.http import Request
 from partywall.gateway.oauth_errors import oauth_body, oauth_headers, oauth_status
 from partywall.gateway.rest import Submitter
-from partywall.gateway.routes.document import Documented
+from partywall.gateway.routes.document import PUBLIC, Described, Doc, Documented
 from partywall.providers.operator import table
+from partywall.wire import replies
 from partywall.wire.oauth import parse_form
 from partywall.wire.operations import TokenEnd
 
 REVOKE_PATH: Final = "/v1/oauth/revoke"
 
 
+ROUTE: Final = Described(
+    "POST",
+    REVOKE_PATH,
+    Doc(
+        summary="End an access token (RFC 7009)",
+        tag="tokens",
+        who=PUBLIC,
+        request=replies.RevokedToken,
+        request_media_type="application/x-www-form-urlencoded",
+        reply=dict[str, str],
+        faults={"application/json": replies.OAuthFault},
+    ),
+)
+
+
 class RevocationDoor:
     """Parses, submits as the token's own holder, and replies."""
 
     prefixes: tuple[str, ...] = (REVOKE_PATH,)
-    routes: tuple[Documented, ...] = ()  # OAuth's own: the metadata says where it is
+    routes: tuple[Documented, ...] = (ROUTE,)
     openai_errors = False
 
     def __init__(self, pipeline: Submitter, authenticator: Authenticator) -> None:

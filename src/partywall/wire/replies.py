@@ -22,6 +22,10 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """The form of every reply."""
 
 
+class Sent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The form of a request's body, where no operation is one."""
+
+
 class Page(Reply, frozen=True, kw_only=True):
     """The form of every list. next_cursor: null on the last page."""
 
@@ -468,7 +472,7 @@ class MemoryDeleted(Reply, frozen=True, kw_only=True):
     deleted: bool
 
 
-class Memory(Reply, frozen=True, kw_only=True):
+class Memory(Sent, frozen=True, kw_only=True):
     """The body of a write: any JSON value of at most 64 KiB, and how sensitive it is (0 to 3)."""
 
     value: Any
@@ -495,10 +499,32 @@ class PublicKeys(Reply, frozen=True, kw_only=True):
     keys: list[PublicKey]
 
 
-class BootstrapToken(Reply, frozen=True, kw_only=True):
+class BootstrapToken(Sent, frozen=True, kw_only=True):
     """The one-time token that `partywall up` prints."""
 
     token: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class OAuthFault(Reply, frozen=True, kw_only=True):
+    """A refusal of the token endpoint (RFC 6749 section 5.2)."""
+
+    error: Annotated[str, Meta(pattern=r"^[a-z_]+\Z")]
+    error_description: str
+
+
+class SignInChoice(Reply, frozen=True, kw_only=True):
+    """What a person chose on the sign-in page. choice: `continue`, or anything else to go back."""
+
+    attempt: str
+    form: str
+    choice: str
+    tenant: str | UnsetType = UNSET
+
+
+class RevokedToken(Sent, frozen=True, kw_only=True):
+    """The token to end (RFC 7009)."""
+
+    token: Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
 # --- other protocols --------------------------------------------------------------------------------------------------
@@ -520,7 +546,7 @@ class ListedModels(Reply, frozen=True, kw_only=True):
     data: list[ListedModel]
 
 
-class RpcRequest(Reply, frozen=True, kw_only=True):
+class RpcRequest(Sent, frozen=True, kw_only=True):
     """One JSON-RPC 2.0 request or notification of MCP."""
 
     jsonrpc: Annotated[str, Meta(pattern=r"^2\.0\Z")]
@@ -563,6 +589,10 @@ class TokenRequest(Reply, frozen=True, kw_only=True):
     scope: str | UnsetType = UNSET
     request_details: str | UnsetType = UNSET
     request_context: str | UnsetType = UNSET
+    client_id: str | UnsetType = UNSET
+    code: str | UnsetType = UNSET
+    code_verifier: str | UnsetType = UNSET
+    redirect_uri: str | UnsetType = UNSET
 
 
 class IssuedToken(Reply, frozen=True, kw_only=True):
@@ -618,3 +648,62 @@ class Bindings(Reply, frozen=True, kw_only=True):
     """The bindings of a tenant, oldest first."""
 
     bindings: list[Binding]
+
+
+class Decision(Reply, frozen=True, kw_only=True):
+    """AuthZEN: one decision. context: reasons, for people and programs."""
+
+    decision: bool
+    context: dict[str, Any] | UnsetType = UNSET
+
+
+class Decisions(Reply, frozen=True, kw_only=True):
+    """AuthZEN: a decision for each evaluation, in their order; without `evaluations` it is one decision."""
+
+    evaluations: list[Decision] | UnsetType = UNSET
+    decision: bool | UnsetType = UNSET
+    context: dict[str, Any] | UnsetType = UNSET
+
+
+class FoundPage(Reply, frozen=True, kw_only=True):
+    """AuthZEN: where a search goes on; an empty token at its end."""
+
+    next_token: str
+    count: int
+
+
+class FoundEntities(Reply, frozen=True, kw_only=True):
+    """AuthZEN: what a search found, within the caller's own tenant."""
+
+    results: list[dict[str, Any]]
+    page: FoundPage
+
+
+class DecisionQuestion(Reply, frozen=True, kw_only=True):
+    """AuthZEN: may this subject do this to that resource. Members that are not known are passed over."""
+
+    subject: dict[str, Any]
+    action: dict[str, Any]
+    resource: dict[str, Any]
+    context: dict[str, Any] | UnsetType = UNSET
+
+
+class DecisionQuestions(Reply, frozen=True, kw_only=True):
+    """AuthZEN: several questions; what stands beside `evaluations` is the default of each."""
+
+    evaluations: list[dict[str, Any]] | UnsetType = UNSET
+    subject: dict[str, Any] | UnsetType = UNSET
+    action: dict[str, Any] | UnsetType = UNSET
+    resource: dict[str, Any] | UnsetType = UNSET
+    context: dict[str, Any] | UnsetType = UNSET
+    options: dict[str, Any] | UnsetType = UNSET
+
+
+class EntitySearch(Reply, frozen=True, kw_only=True):
+    """AuthZEN: which subjects, resources or actions; of what is searched for only the type is given."""
+
+    subject: dict[str, Any]
+    resource: dict[str, Any]
+    action: dict[str, Any] | UnsetType = UNSET
+    context: dict[str, Any] | UnsetType = UNSET
+    page: dict[str, Any] | UnsetType = UNSET

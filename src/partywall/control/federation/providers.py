@@ -6,7 +6,6 @@ A provider belongs to one tenant, or (an operator registers it) to one organisat
 from __future__ import annotations
 
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import asyncpg
 import msgspec
@@ -133,7 +132,7 @@ def check_shape(operation: IdpCreate, policy: UrlPolicy) -> None:
     if operation.kind == ProviderKind.SPIFFE:
         _check_spiffe(operation)
     else:
-        if urlsplit(operation.issuer).scheme == "spiffe" or operation.issuer.endswith("?"):
+        if operation.issuer.lower().startswith("spiffe:") or operation.issuer.endswith("?"):
             raise Malformed("issuer is an https address, as `iss` says it", code="bad-provider")
         policy.check_url(operation.issuer)
     if operation.jwks is not None and operation.jwks_uri is not None:

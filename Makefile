@@ -34,7 +34,7 @@ knockouts: setup
 	@$(BIN)/python -m knockouts
 
 bench: setup
-	@for name in decide store ledger gateway footprint; do $(BIN)/python -m bench.$$name || exit 1; done
+	@for name in decide store ledger gateway footprint doors; do $(BIN)/python -m bench.$$name || exit 1; done
 
 bench-peers: setup
 	@scripts/peers $(PY)

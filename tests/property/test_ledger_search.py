@@ -1,6 +1,7 @@
 """A search gives exactly the leaves that a reader of the whole log would pick, in order, whatever pages it comes in."""
 
 import random
+import shutil
 
 import msgspec
 import pytest
@@ -190,3 +191,37 @@ def test_an_empty_log_answers_with_nothing_and_gets_no_key(tmp_path):
     assert ledger.ask(A)["leaves"] == []
     assert ledger.ask(A, filters=Filters(action="tool.call"))["next_cursor"] is None
     assert not (tmp_path / "kek" / A).exists()
+
+
+# --- non-interference -------------------------------------------------------------------------------------------------
+
+
+def observed(ledger):
+    """All that A can see of its searches: every page of every question in both orders, with its cursor."""
+    pages = []
+    for filters in CASES:
+        for order in ("newest", "oldest"):
+            cursor = None
+            for _page in range(4):
+                page = ledger.ask(A, filters=filters, order=order, limit=40, cursor=cursor)
+                pages.append(msgspec.json.encode(page))
+                cursor = page["next_cursor"]
+                if cursor is None:
+                    break
+    return pages
+
+
+def test_what_a_search_shows_is_the_same_whether_there_is_a_neighbour(tmp_path):
+    """Ids, order, counts, cursors and the sizes of what is kept: with B's leaves between A's, and B searching."""
+    alone, beside = Ledger(tmp_path / "alone"), Ledger(tmp_path / "beside")
+    alone.fill(A, 2500)
+    shutil.copytree(tmp_path / "alone" / "kek" / A, tmp_path / "beside" / "kek" / A)
+    mine, theirs = list(records(A, 2500, 1)), list(records(B, 7500, 3))
+    for start in range(0, 2500, 500):
+        beside.logs.append(theirs[3 * start : 3 * start + 1500] + mine[start : start + 500], durable=False)
+        beside.now += 1.0
+        beside.find(B, Filters(action="tool.call"))
+    assert observed(alone) == observed(beside)
+    for name in ("heads", "columns"):
+        sizes = [(one.folder / "index" / f"{A}.{name}").stat().st_size for one in (alone, beside)]
+        assert sizes[0] == sizes[1] > 0

@@ -129,6 +129,7 @@ class Pipeline:
         self._log = log
         self.streams = StreamRegistry(self._still_allowed, recheck_s=settings.stream_recheck_s)
         directory.on_change(self.streams.recheck)
+        self._recording: set[asyncio.Future[None]] = set()
 
     async def submit(self, principal: Principal, call: Call, *, parent: PermitClaims | None = None) -> Effect:
         """Take one action down the road and return its effect.
@@ -381,9 +382,10 @@ class Pipeline:
         record = journey.record(Phase.OUTCOME, self._clock(), result=result, reason=reason, **what)
         copy = journey.copy(record) if journey.told else None
         try:
-            if copy is not None:
-                await self._ledger.append(copy, durable=False)
-            await self._ledger.append(record, durable=False)
+            if copy is None:
+                await self._ledger.append(record, durable=False)
+            else:
+                await self._append_both(copy, record)
         except PartywallError as error:
             self._log.error("outcome.unrecorded", error, act=journey.envelope.act, result=result.value)
             raise Unavailable(
@@ -391,6 +393,23 @@ class Pipeline:
                 code="outcome-unrecorded",
                 retry_after_s=5.0,
             ) from error
+
+    async def _append_both(self, copy: Record, record: Record) -> None:
+        """Record an outcome in both logs, though the caller goes away between them. Raises: PartywallError."""
+
+        async def both() -> None:
+            await self._ledger.append(copy, durable=False)
+            await self._ledger.append(record, durable=False)
+
+        recording = asyncio.ensure_future(both())
+        self._recording.add(recording)
+        recording.add_done_callback(self._recorded)
+        await asyncio.shield(recording)
+
+    def _recorded(self, recording: asyncio.Future[None]) -> None:
+        self._recording.discard(recording)
+        if not recording.cancelled() and (error := recording.exception()) is not None:
+            self._log.error("outcome.unrecorded", error)
 
     async def _close_failed(self, journey: _Journey, result: Result, *, reason: str, **what: object) -> None:
         """Record the outcome of what failed or was sent already: the caller hears that, whether or not this works."""

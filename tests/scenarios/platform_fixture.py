@@ -18,6 +18,16 @@ from partywall.supervisor import lock
 from partywall.supervisor.throwaway import Throwaway
 
 
+CONFIG = """
+[federation]
+loopback_http = true
+
+[sign_in.clients.desk]
+name = "The desk"
+redirect_uris = ["https://desk.example/callback", "http://127.0.0.1/back"]
+"""
+
+
 class Platform(Throwaway):
     """base_url, home, operator_key(), state(), process(), kill(), wait_restarted(), stop(); and tenants with agents."""
 
@@ -27,7 +37,7 @@ class Platform(Throwaway):
         super().__init__("--no-model", *options, path=self.folder / "home")
         self.home.path.mkdir()
         # identity providers of the tests are on this machine, without certificates
-        self.home.config.write_text("[federation]\nloopback_http = true\n")
+        self.home.config.write_text(CONFIG)
         self._targets: list[Target] = []
 
     @property

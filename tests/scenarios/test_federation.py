@@ -11,6 +11,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 from tests.foreign_issuer import ForeignIssuer, Key
 
+from partywall.assurance.wire import Wire
 from partywall.wire.oauth import ACCESS_TOKEN, ID_TOKEN, JWT, TOKEN_EXCHANGE, TRANSACTION_TOKEN
 
 
@@ -166,6 +167,71 @@ def test_an_agent_acts_for_a_user_within_what_both_may(shops, issuer):
     # revoking the user's token ends what it gave
     side.api("POST", "/v1/revocations", {"credential": claims_of(mine)["jti"]})
     eventually(lambda: not a.works(given.json()["access_token"]))
+
+
+def test_a_user_may_say_who_may_act(shops, issuer):
+    a, _b = shops
+    user = a.side.api("POST", "/v1/subjects", {"kind": "user", "slug": "eve", "clearance": 1})["id"]
+    idp = a.provider(slug="staff", kind="workload", issuer=issuer.url)
+    a.bind(idp, user, match_subject="eve@staff")
+    a.bind(idp, a.side.agent, match_subject="worker")
+    mine = {"sub": "eve@staff", "aud": a.audience}
+
+    def act(may_act, actor=a.side.key, type_=ACCESS_TOKEN):
+        token = issuer.token(**mine, may_act=may_act)
+        return a.exchange(token, actor_token=actor, actor_token_type=type_).status_code
+
+    agent = f"spiffe://partywall.local/tenant/{a.side.tenant}/agent/{a.side.agent}"
+    assert act({"sub": a.side.agent}) == act({"sub": agent}) == act(None) == 200
+    assert act({"sub": "worker"}) == act({"sub": ["worker"]}) == act("worker") == 400
+    worker = issuer.token(sub="worker", aud=a.audience)
+    assert act({"sub": "worker"}, worker, JWT) == act({"sub": "worker", "iss": issuer.url}, worker, JWT) == 200
+    assert act({"sub": "worker", "iss": "https://elsewhere.example"}, worker, JWT) == 400
+    assert "assertion-may-act" in json.dumps(a.log())
+
+
+def test_an_organisations_provider_serves_its_tenants_and_no_other(platform, issuer):
+    wire, operator = Wire(platform.base_url), platform.operator_key()
+
+    def call(method, path, body=None, credential=operator):
+        answer = wire.send(method, path, credential=credential, body=body)
+        assert answer.status < 300, answer.body
+        return answer.json()
+
+    def tenant(slug, organisation):
+        made = call("POST", "/v1/tenants", {"slug": slug, "organisation": organisation})["id"]
+        admin = call("POST", f"/v1/tenants/{made}/admins", {"slug": "root"})["key"]["secret"]
+        agent = call("POST", "/v1/subjects", {"kind": "agent", "slug": "worker"}, admin)["id"]
+        return made, admin, agent
+
+    (one, one_admin, one_agent), (two, two_admin, _), (_, other_admin, other_agent) = (
+        tenant("corp-one", "corp"), tenant("corp-two", "corp"), tenant("elsewhere", "other"),
+    )  # fmt: skip
+    body = {"slug": "cloud", "kind": "workload", "issuer": issuer.url, "organisation": "corp", "audiences": ["corp"]}
+    idp = call("POST", "/v1/identity-providers", body)
+    assert idp["organisation"] == "corp"
+    bound = {"idp": idp["id"], "match_subject": "worker"}
+    call("POST", "/v1/identity-bindings", bound | {"subject": one_agent}, one_admin)
+    assert (
+        wire.send("POST", "/v1/identity-bindings", credential=other_admin, body=bound | {"subject": other_agent}).status
+        == 404
+    )
+    assert [each["id"] for each in call("GET", "/v1/identity-providers", None, two_admin)["identity_providers"]] == [
+        idp["id"]
+    ]
+    assert call("GET", "/v1/identity-providers", None, other_admin) == {"identity_providers": []}
+    assert wire.send("DELETE", f"/v1/identity-providers/{idp['id']}", credential=one_admin).status == 404
+
+    def exchange(tenant):
+        form = {
+            "grant_type": TOKEN_EXCHANGE, "subject_token": issuer.token(sub="worker", aud="corp"),
+            "subject_token_type": JWT, "audience": f"pw:local:{tenant}",
+        }  # fmt: skip
+        return httpx.post(f"{platform.base_url}/v1/oauth/token", data=form, trust_env=False).status_code
+
+    assert [exchange(one), exchange(two)] == [200, 400], "a binding is one tenant's"
+    call("DELETE", f"/v1/identity-providers/{idp['id']}")
+    assert exchange(one) == 400
 
 
 def test_a_transaction_token_is_for_services_behind_and_for_no_door(shops):

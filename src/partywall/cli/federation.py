@@ -49,6 +49,7 @@ def idp() -> None:
 @click.pass_context
 def add(
     context: click.Context,
+    /,
     *,
     slug: str,
     issuer: str,

@@ -5,6 +5,7 @@ It only narrows: scopes, life and clearance are at most those of everything that
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -89,6 +90,7 @@ async def _user(work: Work, operation: TokenExchange, proofs: Proofs) -> tuple[C
     if proofs.user is None or operation.user is None:
         return None, Classification.RESTRICTED
     if isinstance(proofs.user, Proof):
+        _check_may_act(work, operation, proofs.user, proofs.caller)
         await use_proof(work.connection, proofs.user, work.now_s)
         named, credential = proofs.user.subject, proofs.user.credential()
     else:
@@ -96,6 +98,19 @@ async def _user(work: Work, operation: TokenExchange, proofs: Proofs) -> tuple[C
     if named != operation.user:
         raise refused("user")
     return credential, await lock_delegator(work, work.kind, operation.user)
+
+
+def _check_may_act(work: Work, operation: TokenExchange, user: Proof, caller: Proof | None) -> None:
+    """Raises: Unauthenticated when the user's token names who may act, and it is somebody else (RFC 8693 4.4)."""
+    named = user.identity.claims.get("may_act")
+    if named is None:
+        return
+    subject = named.get("sub") if isinstance(named, Mapping) else None
+    issuer = named.get("iss", user.identity.provider.issuer) if isinstance(named, Mapping) else None
+    ours = [operation.subject, spiffe_id(work, operation.subject)]
+    theirs = None if caller is None else (caller.identity.provider.issuer, caller.identity.subject)
+    if subject not in ours and (issuer, subject) != theirs:
+        raise refused("may-act")
 
 
 def _reply(work: Work, token: str, claims: dict[str, Any], kind: str) -> Reply:

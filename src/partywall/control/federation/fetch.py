@@ -62,10 +62,10 @@ class UrlPolicy:
     def may_connect(self, host: str, address: Address) -> bool:
         """Whether a connection that asks for host may go to address."""
         seen = getattr(address, "ipv4_mapped", None) or address
-        if seen.is_link_local or seen.is_multicast or seen.is_unspecified or seen.is_reserved:
-            return False  # 169.254.169.254 and its like: never, whatever is allowed
         if seen.is_loopback:
             return self._settings.loopback_http or host in self._settings.private_hosts
+        if seen.is_link_local or seen.is_multicast or seen.is_unspecified or seen.is_reserved:
+            return False  # 169.254.169.254 and its like: never, whatever is allowed
         return seen.is_global or host in self._settings.private_hosts
 
 

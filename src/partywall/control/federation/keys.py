@@ -13,7 +13,7 @@ import contextlib
 import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -198,11 +198,16 @@ def parse_key_set(document: Any, kind: ProviderKind) -> dict[str, PublicKey]:
 
 def _is_usable(raw: dict[str, Any], kind: ProviderKind) -> bool:
     """A private or symmetric key in a published set is nobody's secret any more: it is left out."""
-    uses: set[Literal["sig", "jwt-svid"] | None] = (
-        {None, "sig", "jwt-svid"} if kind is ProviderKind.SPIFFE else {None, "sig"}
+    kid, type_, use = raw.get("kid"), raw.get("kty"), raw.get("use")
+    uses = [None, "sig", "jwt-svid"] if kind is ProviderKind.SPIFFE else [None, "sig"]
+    return (
+        isinstance(kid, str)
+        and kid != ""
+        and isinstance(type_, str)
+        and type_ in _PUBLIC
+        and "d" not in raw
+        and use in uses
     )
-    kid, type_ = raw.get("kid"), raw.get("kty")
-    return isinstance(kid, str) and kid != "" and type_ in _PUBLIC and "d" not in raw and raw.get("use") in uses
 
 
 def _imported(raw: dict[str, Any]) -> PublicKey | None:

@@ -93,6 +93,8 @@ def check_claims(token: ReadToken, provider: IdentityProvider, *, now_s: float, 
         raise refused("subject")
     if provider.kind is ProviderKind.SPIFFE and trust_domain_of(subject) != provider.issuer:
         raise refused("subject")
+    if "act" in claims:  # somebody acts for the subject: a token of ours could not say so, and would shed the actor
+        raise refused("delegated")
     _check_audience(claims, provider)
     if nonce is not None and claims.get("nonce") != nonce:
         raise refused("nonce")
@@ -131,7 +133,7 @@ def _check_audience(claims: Mapping[str, Any], provider: IdentityProvider) -> No
         raise refused("audience")
     party = claims.get("azp")
     if provider.kind is ProviderKind.OIDC:
-        ours = set(provider.audiences) | ({provider.client_id} if provider.client_id else set())
+        ours = [*provider.audiences, *filter(None, [provider.client_id])]
         if (len(named) > 1 and party is None) or (party is not None and party not in ours):
             raise refused("authorized-party")
     elif len(named) > 1:

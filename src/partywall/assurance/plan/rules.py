@@ -15,7 +15,7 @@ from partywall.decision.rego import EnginePanicked, Evaluator, PolicyFailed, Reg
 from partywall.errors import Bug, LimitExceeded
 from partywall.wire.findings import SEVERITIES, FileRule, Severity
 
-QUERIES: Final = ("data.main.deny", "data.main.warn")
+QUERY: Final = "data.main.findings"
 _BLOCK: Final = re.compile(r"^# METADATA\n((?:#.*\n)+)", re.MULTILINE)
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,127}", re.ASCII)
 
@@ -84,8 +84,7 @@ def evaluate(
     texts = {**(modules() if sources is None else sources), "settings.rego": settings_module(tenant_labels)}
     try:
         evaluator: Evaluator = engine(texts)
-        given = json.dumps(list(documents))
-        found = [one for query in QUERIES for one in json.loads(evaluator.evaluate(query, given))]
+        found: list[dict[str, Any]] = json.loads(evaluator.evaluate(QUERY, json.dumps(list(documents))))
     except (PolicyFailed, EnginePanicked) as error:
         raise Bug(
             "the rules could not be evaluated on this input, so nothing has passed; please report it",

@@ -59,9 +59,11 @@ is_shared(label) if label in shared
 
 # The first tenant label of these labels, or "".
 label_of(labels) := found[0] if {
+	is_object(labels)
 	found := [value |
 		some label in tenant_labels
-		value := text(at(labels, [label]))
+		value := labels[label]
+		is_string(value)
 		value != ""
 	]
 	count(found) > 0

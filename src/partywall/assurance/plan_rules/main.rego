@@ -6,6 +6,9 @@ package main
 
 import rego.v1
 
+# Both at once: `partywall plan check` asks once, so that the input is looked at once.
+findings := deny | warn
+
 deny contains finding if some finding in data.partywall.plan.terraform_storage.deny
 
 deny contains finding if some finding in data.partywall.plan.terraform_keys.deny

@@ -44,7 +44,9 @@ label_of(after) := found[0] if {
 	found := [label |
 		some place in places
 		some field in ["tags_all", "tags", "effective_labels", "labels", "user_labels"]
-		label := lib.label_of(lib.at(place, [field]))
+		labels := lib.at(place, [field])
+		is_object(labels)
+		label := lib.label_of(labels)
 		label != ""
 	]
 	count(found) > 0

@@ -8,6 +8,16 @@ import rego.v1
 import data.partywall.plan.lib
 import data.partywall.plan.terraform as tf
 
+# What says that a resource is encrypted.
+encrypting := {
+	"aws_db_instance": "storage_encrypted",
+	"aws_rds_cluster": "storage_encrypted",
+	"aws_ebs_volume": "encrypted",
+	"aws_efs_file_system": "encrypted",
+	"aws_redshift_cluster": "encrypted",
+	"aws_elasticache_replication_group": "at_rest_encryption_enabled",
+}
+
 # METADATA
 # title: A database that the internet can reach
 # description: A public address leaves one password between every tenant's rows and the world.
@@ -57,14 +67,7 @@ deny contains lib.finding("PWP-141", resource, "public_network_access_enabled is
 #   fix: Set storage_encrypted (or encrypted) to true, with the tenant's own key.
 deny contains lib.finding("PWP-142", resource, sprintf("%s is not true", [field])) if {
 	some resource in tf.resources
-	field := {
-		"aws_db_instance": "storage_encrypted",
-		"aws_rds_cluster": "storage_encrypted",
-		"aws_ebs_volume": "encrypted",
-		"aws_efs_file_system": "encrypted",
-		"aws_redshift_cluster": "encrypted",
-		"aws_elasticache_replication_group": "at_rest_encryption_enabled",
-	}[resource.type]
+	field := encrypting[resource.type]
 	lib.at(resource.after, [field]) != true
 	lib.at(resource.unknown, [field]) != true
 }

@@ -13,6 +13,23 @@ open_acls := {
 	"projectprivatepublicread", "log-delivery-write-public", "authenticatedread",
 }
 
+acl_fields := {
+	"aws_s3_bucket": ["acl"],
+	"aws_s3_bucket_acl": ["acl"],
+	"aws_s3_object": ["acl"],
+	"google_storage_bucket_acl": ["predefined_acl", "default_acl"],
+	"google_storage_default_object_acl": ["predefined_acl"],
+	"google_storage_object_acl": ["predefined_acl"],
+}
+
+policy_fields := {
+	"aws_s3_bucket_policy": ["policy"],
+	"aws_kms_key_policy": ["policy"],
+	"aws_iam_policy": ["policy"],
+	"aws_iam_role_policy": ["policy"],
+	"google_storage_bucket_iam_policy": ["policy_data"],
+}
+
 anybody := {"allusers", "allauthenticatedusers"}
 
 groups := {
@@ -75,14 +92,7 @@ is_blocked(bucket) if {
 #   fix: Remove the public ACL, grant or policy; serve files through the platform, or by signed addresses that expire.
 deny contains lib.finding("PWP-101", resource, sprintf("its ACL is %s", [acl])) if {
 	some resource in tf.resources
-	some field in {
-		"aws_s3_bucket": ["acl"],
-		"aws_s3_bucket_acl": ["acl"],
-		"aws_s3_object": ["acl"],
-		"google_storage_bucket_acl": ["predefined_acl", "default_acl"],
-		"google_storage_default_object_acl": ["predefined_acl"],
-		"google_storage_object_acl": ["predefined_acl"],
-	}[resource.type]
+	some field in acl_fields[resource.type]
 	acl := lib.at(resource.after, [field])
 	lib.lowered(acl) in open_acls
 }
@@ -189,12 +199,6 @@ deny contains lib.finding("PWP-103", resource, sprintf("object_ownership is %s",
 #   fix: Apply what the policy refers to first, or name it by values that are known in the plan.
 warn contains lib.finding("PWP-104", resource, "its policy is known only after apply") if {
 	some resource in tf.resources
-	some field in {
-		"aws_s3_bucket_policy": ["policy"],
-		"aws_kms_key_policy": ["policy"],
-		"aws_iam_policy": ["policy"],
-		"aws_iam_role_policy": ["policy"],
-		"google_storage_bucket_iam_policy": ["policy_data"],
-	}[resource.type]
+	some field in policy_fields[resource.type]
 	lib.at(resource.unknown, [field]) == true
 }

@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
@@ -28,7 +29,7 @@ HEADERS: Final = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
 POLICY: Final = 'package tenant\n\ndeny contains "too-wordy" if input.payload.max_tokens > 100\n'
 
 MASKS: Final[dict[str, str]] = {
-    "id": r"\b(?:ten|agt|usr|key|act|prm|mcp|mdl|pol|tok|ses|org|col)_[a-z2-7]{26}\b",
+    "id": r"\b(?:ten|agt|usr|key|act|prm|mcp|mdl|pol|tok|ses|org|col|sgn)_[a-z2-7]{26}\b",
     "api key": r"\bpw_[a-z2-7]{26}_[A-Za-z0-9_-]{43}",
     "access token": r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+",
     "completion": r"\bchatcmpl-[A-Za-z0-9_-]+",
@@ -46,6 +47,9 @@ MASKS: Final[dict[str, str]] = {
     "signature": r"(?<= )[A-Za-z0-9+/]{80,}={0,2}(?=\\n)",
     "verifier": r"(?<=\+)[0-9a-f]{8}\+[A-Za-z0-9+/]{44}(?!=)",
     "note time": r"(?<=time )[0-9]+",
+    "address": r"http://127\.0\.0\.1:[0-9]+(?=/v1/oauth|/\.well-known|/mcp/|\")",
+    "form": r'(?<=name="form" value=")[A-Za-z0-9_-]{43}',
+    "cookie": r"(?<==)[A-Za-z0-9_-]{200,}(?=; Path=)",
 }
 """All that differs between two runs of one and the same script: A's own randomness, digests over it, and the clock."""
 
@@ -155,6 +159,7 @@ class Script:
             self.keys,
             self.policy,
             self.decisions,
+            self.sign_in,
             self.others,
         ):
             yield from part()
@@ -312,6 +317,40 @@ class Script:
         for wanted in ("subject", "resource"):
             asked = {"subject": worker, "action": use, "resource": {"type": "model", "id": "probe-model"}}
             yield self.rest("POST", f"/access/v1/search/{wanted}", asked)
+
+    def sign_in(self) -> Iterator[Step]:
+        for name in ("oauth-authorization-server", "oauth-protected-resource/mcp/b-tools"):
+            yield self.unknown("GET", f"/.well-known/{name}")
+        for server in ("probe-tools", "b-tools", "absent"):
+            yield self.mcp("tools/list", {}, server=server, key="nonsense")
+        asked = {"response_type": "code", "client_id": "partywall-cli", "redirect_uri": "http://127.0.0.1:1/callback"}
+        asked |= {"code_challenge_method": "S256", "code_challenge": "c" * 43, "state": "s"}
+        for tenant in (self.foreign.tenant, self.a.tenant):
+            yield self.unknown("GET", f"/v1/oauth/authorize?{urlencode(asked | {'tenant': tenant})}", keep="page")
+            yield "POST", lambda tenant=tenant: self.agree(tenant)
+        form = {"grant_type": "authorization_code", "client_id": "partywall-cli", "code": "c" * 43}
+        form |= {"code_verifier": "v" * 43, "redirect_uri": "http://127.0.0.1:1/callback"}
+        yield "POST", lambda: self.post("/v1/oauth/token", form)
+
+    def unknown(self, method: str, path: str, *, keep: str = "") -> Step:
+        """Ask as nobody."""
+
+        def act() -> Answer:
+            self.made[keep] = answer = self.a.wire.send(method, path, headers=HEADERS)
+            return answer
+
+        return method, act
+
+    def agree(self, tenant: str) -> Answer:
+        """Send the form of the page that was shown last, in the browser that it was shown in."""
+        page: Answer = self.made["page"]
+        hidden = dict(re.findall(r'name="(attempt|form)" value="([^"]+)"', page.body.decode()))
+        cookie = page.headers["set-cookie"].partition(";")[0]
+        return self.post("/v1/oauth/authorize", hidden | {"tenant": tenant, "choice": "continue"}, cookie=cookie)
+
+    def post(self, path: str, form: dict[str, str], **headers: str) -> Answer:
+        sent = HEADERS | {"content-type": "application/x-www-form-urlencoded"} | headers
+        return self.a.wire.send("POST", path, raw=urlencode(form).encode(), headers=sent)
 
     def others(self) -> Iterator[Step]:
         tools = [{"name": "echo", "description": "Return the text.", "input_schema": {"type": "object"}}]

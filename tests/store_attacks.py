@@ -16,7 +16,11 @@ from typing import Any
 import asyncpg
 from tests.postgres_fixture import Databases
 
+from partywall.decision.facts import CollectionFacts
 from partywall.decision.labels import Classification, Label
+from partywall.decision.retrieval import Passage, Stored, Written
+from partywall.store import collections
+from partywall.store.collections import StoredCollections
 from partywall.store.leaf import LeafShape, create_leaf
 from partywall.store.memory import StoredMemories
 from partywall.store.pool import TenantPool
@@ -40,7 +44,7 @@ class Neighbours:
         self.canary = f"CANARY-{secrets.token_hex(12)}"
         self.key = TokenKey(secrets.token_hex(8), secrets.token_bytes(32), time.time() + 600)
         self.pool = TenantPool(databases.app, lambda: self.key)
-        self.leaf = ""
+        self.leaf = self.collection = ""
         self.hostile: Any = None
         self.shard = ""
 
@@ -54,12 +58,23 @@ class Neighbours:
             leaf = await create_leaf(owner, tenant, new_id("col"), NOTES)
             async with self.pool.tenant(tenant) as connection:
                 await connection.fetch(f"insert into {leaf} (note) values ($1)", text)
+            self.collection = await self._document(owner, tenant, text)
         self.leaf = leaf  # B's
         await owner.close()
         await self.pool.close()
         self.hostile = await asyncpg.connect(self.databases.app)
         self.shard = await self.hostile.fetchval("select pw.shard_id()")
         return self
+
+    async def _document(self, owner: Any, tenant: TenantId, text: str) -> str:
+        """A collection with one document of this text; its id."""
+        facts = CollectionFacts(id=new_id("col"), slug="docs", model=new_id("mdl"), dimensions=2)  # type: ignore[arg-type]
+        await collections.create(owner, tenant, facts.id, 2)
+        stored = Stored(id=text, digest=b"x", label=Label(tenant=tenant), chunks=1, metadata={"note": text})
+        document = Written(stored=stored, passages=[Passage(text=text, vector=[1.0, 0.0])])
+        handle = StoredCollections(self.pool).of(tenant, facts, Classification.RESTRICTED)
+        await handle.put([document], others=[], limit_bytes=10_000)
+        return facts.id
 
     async def close(self) -> None:
         self.hostile.terminate()
@@ -87,6 +102,8 @@ class Neighbours:
         return (
             "select convert_from(value, 'UTF8') from pw.memory",
             f"select note from {self.leaf}",
+            f"select convert_from(content, 'UTF8') from leaf.{self.collection}",
+            f"select document from leaf.{collections.derivative_of(self.collection)}",
             "select convert_from(value, 'UTF8') from pw.all_memory()",
             "select convert_from(value, 'UTF8') from pw.everything",
         )
@@ -197,6 +214,10 @@ async def leaf_by_name(n: Neighbours) -> str:
         f"select count(*) || ' ' || string_agg(note, ',') from {n.leaf} tablesample system (100)",
         f"with taken as (delete from {n.leaf} returning note) select note from taken",
         f"with changed as (update {n.leaf} set note = note returning note) select note from changed",
+        f"select convert_from(content, 'UTF8') from leaf.{n.collection}",
+        f"select document, embedding::text from leaf.{collections.derivative_of(n.collection)}",
+        f"select document from leaf.{collections.derivative_of(n.collection)}"
+        " order by embedding operator(vectors.<#>) '[1,0]'::vectors.vector limit 1",
     )
 
 
@@ -214,6 +235,11 @@ async def write_for_another(n: Neighbours) -> str:
         f"{insert} {taken} on conflict (tenant, subject, key) do update set value = excluded.value",
         f"update pw.memory set tenant = '{n.b}', key = 'moved', value = convert_to('{planted}', 'UTF8')",
         f"insert into {n.leaf} (note) values ('{planted}')",
+        f"insert into leaf.{n.collection} (document, part, classification, trust, content)"
+        f" values ('{planted}', 1, 1, 1, convert_to('{planted}', 'UTF8'))",
+        f"insert into leaf.{collections.derivative_of(n.collection)} (document, part, classification, embedding)"
+        f" values ('{planted}', 1, 1, '[1,0]')",
+        f"update pw.collection_use set bytes = 0, tenant = '{n.b}'",
         f"{merge} {row[:-1]}, now())",
     )
     return "\n".join(line for line in (await n.sees(n.token(n.b))).splitlines() if planted in line)

@@ -10,6 +10,8 @@ from tests.rest_door import Front
 from partywall.errors import CallerFault
 from partywall.gateway.rest import PREFIXES, parse_body, parse_query
 from partywall.gateway.rest_routes import ROUTES
+from partywall.providers.by_action import ByAction
+from partywall.providers.collections.provider import CollectionProvider
 from partywall.providers.operator.audit import AuditProvider
 from partywall.providers.operator.provider import OperatorProvider
 from partywall.providers.operator.table import KINDS
@@ -19,6 +21,9 @@ SIGNER = PermitSigner()
 PROVIDERS = {
     kind: OperatorProvider(kind, None, SIGNER, audience=str, clock=lambda: 0.0, region="local") for kind in KINDS
 }
+PROVIDERS["collection"] = ByAction(
+    CollectionProvider(None, None, clock=lambda: 0.0, tenant_limit_bytes=0), PROVIDERS["collection"]
+)
 PROVIDERS["audit"] = AuditProvider(None, SIGNER, clock=lambda: 0.0, region="local")
 FRONT = Front(PROVIDERS)
 IDS = (FRONT.world.tenant, FRONT.world.agent, FRONT.world.user, "ten_" + "a" * 26, "key_" + "a" * 26)

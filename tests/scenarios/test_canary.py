@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from tests.scenarios.platform_fixture import Platform
+from tests.scenarios.test_embeddings_door import wait_for_embeddings
 
+from partywall.assurance.shelf import Shelf
 from partywall.assurance.target import Side
 
 
@@ -66,6 +68,7 @@ def hang_up(side: Side, token: str, prompt: str) -> None:
 def quarrel(own: Platform) -> Said:
     """Two tenants work, err and attack, with a canary in all that they send."""
     said = Said()
+    wait_for_embeddings(own)
     a, b = own.two_tenants()
     said.canaries |= {"operator's key": own.operator_key().split("_", 2)[2]}
     said.canaries |= {"a's secret": a.canary, "b's secret": b.canary}
@@ -83,6 +86,18 @@ def quarrel(own: Platform) -> Said:
         side.remember(side.key, "note", {"text": said.stored(f"{name}'s memory")})
         side.recall(side.key, "note", probe=said.new(f"{name}'s query"))
         side.recall(side.key, said.new(f"{name}'s key in a path"))
+        shelf = Shelf(side, own.operator_key(), "canaries", local=True)
+        document = {
+            "text": f"All of {said.stored(f'{name}s document')} is here.",
+            "metadata": {"seen": said.stored(f"{name}'s metadata")},
+        }
+        assert shelf.put("kept", document).status == 200
+        shelf.put("refused", {"text": said.new(f"{name}'s refused document"), "tenant": "x"})
+        assert shelf.search(text=said.new(f"{name}'s question")).status == 200
+        shelf.search(text="x", filter={"seen": said.new(f"{name}'s filter")})
+        shelf.get(said.new(f"{name}'s document in a path")[:100])
+        embed = {"model": shelf.model, "input": said.new(f"{name}'s embedded text")}
+        assert side.wire.send("POST", "/v1/embeddings", credential=shelf.key, body=embed).status == 200
         side.chat(side.key, "x", model=said.new(f"{name}'s model name"))
         side.chat(f"pw_{'a' * 26}_{said.new(f'{name}s bad credential')}", "x")
         side.wire.send("POST", "/v1/chat/completions", credential=side.key, body=[said.new(f"{name}'s bad body")])
@@ -122,7 +137,7 @@ def test_every_line_of_our_own_logs_has_only_listed_fields(own: Platform, quarre
     from partywall.telemetry.log import FIELDS
 
     usual = {"time", "level", "process", "event", "dropped"}
-    for name in ("supervisor", "issuer", "ledger", "gateway-0"):
+    for name in ("supervisor", "issuer", "ledger", "embeddings", "gateway-0"):
         lines = own.home.log(name).read_text().splitlines()
         assert lines, name
         for line in lines:

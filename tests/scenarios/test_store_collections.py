@@ -158,19 +158,19 @@ async def test_a_document_is_replaced_read_back_in_order_listed_in_pages_and_rem
     assert {id_ for id_, _ in await found(shelf.at(), question(along(1), 50))} == {"a", "c"}
 
 
-async def uses(n: Neighbours, tenant: str) -> list[tuple[int, ...]]:
-    async with n.pool.tenant(tenant) as connection:  # type: ignore[arg-type]
-        rows = await connection.fetch("select documents, chunks, bytes from pw.collection_use")
-    return [tuple(row) for row in rows]
+async def used(shelf: Shelf) -> tuple[int, ...]:
+    """Documents, chunks and bytes of one collection, as they are counted."""
+    query = "select documents, chunks, bytes from pw.collection_use where collection = $1"
+    async with shelf.n.pool.tenant(shelf.tenant) as connection:  # type: ignore[arg-type]
+        return tuple(await connection.fetchrow(query, shelf.facts.id))
 
 
 async def test_what_is_held_is_counted_and_capped_over_all_collections(n: Neighbours, shelf: Shelf) -> None:
     await shelf.put(shelf.document("a", [along(1)] * 3), shelf.document("b", [along(1)]))
-    [counted] = await uses(n, n.a)
-    assert counted[:2] == (2, 4)
+    assert (await used(shelf))[:2] == (2, 4)
     await shelf.put(shelf.document("a", [along(1)]))
     await shelf.at().delete("b")
-    assert (await uses(n, n.a))[0] == (1, 1, len("a 0") + len("{}"))
+    assert await used(shelf) == (1, 1, len("a 0") + len("{}"))
     other = await made(n, n.a)
     with pytest.raises(LimitExceeded) as refused:
         await other.at().put([other.document("c", [along(1)])], others=[shelf.facts.id], limit_bytes=9)
@@ -179,14 +179,14 @@ async def test_what_is_held_is_counted_and_capped_over_all_collections(n: Neighb
     await other.at().put([other.document("c", [along(1)])], others=[shelf.facts.id], limit_bytes=10)
 
 
-async def test_writers_of_one_document_at_once_leave_one_whole_document(n: Neighbours, shelf: Shelf) -> None:
+async def test_writers_of_one_document_at_once_leave_one_whole_document(shelf: Shelf) -> None:
     await asyncio.gather(*(shelf.put(shelf.document("a", [along(1)] * size)) for size in (1, 5, 9, 3)))
     got = await shelf.at().get("a")
     assert got is not None
-    assert got[0].chunks == len(got[1]) == (await uses(n, n.a))[0][1]
+    assert got[0].chunks == len(got[1]) == (await used(shelf))[1]
 
 
-async def test_a_writer_that_dies_half_way_leaves_nothing(n: Neighbours, shelf: Shelf) -> None:
+async def test_a_writer_that_dies_half_way_leaves_nothing(shelf: Shelf) -> None:
     await shelf.put(shelf.document("a", [along(1)]))
     put = shelf.at()
     entered = asyncio.Event()
@@ -206,7 +206,7 @@ async def test_a_writer_that_dies_half_way_leaves_nothing(n: Neighbours, shelf: 
     got = await shelf.at().get("a")
     assert got is not None
     assert got[0].chunks == 1
-    assert (await uses(n, n.a))[0][:2] == (1, 1)
+    assert (await used(shelf))[:2] == (1, 1)
 
 
 async def test_another_tenants_token_sees_no_row_of_either_leaf_and_writes_none(n: Neighbours) -> None:

@@ -20,7 +20,7 @@ async def test_a_good_token_reads_its_own_and_nothing_else(databases: Databases)
     assert n.canary not in mine
     assert n.canary in theirs
     assert "mine" not in theirs
-    assert theirs.count(n.canary) == 2, "the memory and the leaf"
+    assert theirs.count(n.canary) == 5, "the memory, the leaf, and a collection's header, chunk and vector"
     await n.close()
 
 
@@ -33,6 +33,9 @@ REFUSED = (
     "create function pg_temp.x() returns int language sql as 'select 1'",
     "do $$ begin null; end $$",
     "create extension vector",
+    "create function vectors.x() returns int language sql as 'select 1'",
+    "alter extension vector set schema pw",
+    "drop extension vector",
     "truncate pw.memory",
     "truncate {leaf}",
     "alter table pw.memory disable row level security",

@@ -109,14 +109,15 @@ Operation = Put | Get | Delete | List | Search
 
 
 def parse_operation(value: Any) -> Operation:
-    """Return the operation that a parsed JSON value is. Raises: Malformed, LimitExceeded."""
+    """Return the operation that a parsed JSON value is, its vectors at length 1. Raises: Malformed, LimitExceeded."""
     try:
         operation: Operation = msgspec.convert(value, Operation)
     except msgspec.ValidationError as error:
         raise Malformed(f"not a valid request: {str(error)[:200]}", code="bad-request") from error
     if isinstance(operation, Put):
         _check_documents(operation.documents)
-    elif isinstance(operation, Search):
+        return msgspec.structs.replace(operation, documents=[_exact(document) for document in operation.documents])
+    if isinstance(operation, Search):
         if (operation.text is None) == (operation.vector is None):
             raise Malformed("give either `text` or `vector`", code="bad-request")
         _check_metadata(operation.filter)
@@ -135,6 +136,12 @@ def _check_documents(documents: Sequence[Document]) -> None:
         if document.vectors is not None and len(document.vectors) != len(document.chunks or ()):
             raise Malformed(f"document {document.id}: one vector for each of its chunks", code="bad-request")
         _check_metadata(document.metadata)
+
+
+def _exact(document: Document) -> Document:
+    if document.vectors is None:
+        return document
+    return msgspec.structs.replace(document, vectors=[unit(vector) for vector in document.vectors])
 
 
 def _check_metadata(metadata: dict[str, Any]) -> None:

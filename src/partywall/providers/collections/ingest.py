@@ -75,7 +75,7 @@ class Ingest:
 
     async def _vectors(self, document: Document, texts: list[str]) -> list[list[float]]:
         if document.vectors is not None:
-            return [unit(vector) for vector in document.vectors]
+            return document.vectors
         found: list[list[float]] = []
         for start in range(0, len(texts), EMBED_BATCH):
             found += await embed(self._road, self._collection, texts[start : start + EMBED_BATCH], self._trace_id)

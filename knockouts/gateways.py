@@ -6,9 +6,17 @@ from knockouts.decision import AgentScopeOff, ConcealOff, GrantsOff, RolesOff
 from knockouts.decisions import DecisionsOfAnybody
 from knockouts.doors import CredentialForwarded, FieldsForwarded, LenientParse, ReplyForwarded
 from knockouts.evidence import AuditAnyLog, DenialsUnrecorded, RecordsRaw, SearchAnyLog, TenantUntold
-from knockouts.identity import RevocationIgnored, StreamUnchecked, SuspensionIgnored, TenantHeader, TokenUnverified
+from knockouts.identity import (
+    ResourceIgnored,
+    RevocationIgnored,
+    StreamUnchecked,
+    SuspensionIgnored,
+    TenantHeader,
+    TokenUnverified,
+)
 from knockouts.knocked import Knocked
 from knockouts.memory import MemoryShared
+from knockouts.resources import ConditionDropped, ListingOfAgent, PathLenient
 from knockouts.retrieval import CollectionScopeOff, CollectionsHeaped, LabelsBelieved
 from knockouts.tools import AddressNamed, ManifestUnpinned, PayloadPasted, ReachOff, SchemaOff, ToolCredentialForwarded
 
@@ -36,6 +44,7 @@ CAUGHT_BY: tuple[tuple[type[Knocked], str], ...] = (
     (SchemaOff, "MCP-5s"),
     (ToolCredentialForwarded, "MCP-7"),
     (TokenUnverified, "ID-3"),
+    (ResourceIgnored, "MCP-7a"),
     (AuditAnyLog, "AU-2"),
     (SearchAnyLog, "AU-6"),
     (TenantUntold, "BG-3"),
@@ -44,4 +53,7 @@ CAUGHT_BY: tuple[tuple[type[Knocked], str], ...] = (
     (CollectionsHeaped, "RAG-4"),
     (LabelsBelieved, "RAG-5"),
     (CollectionScopeOff, "AGENT-1c"),
+    (ConditionDropped, "API-4"),
+    (PathLenient, "API-5"),
+    (ListingOfAgent, "API-6"),
 )

@@ -134,6 +134,33 @@ def _browser_unbound() -> None:
     swap(flow, "same", lambda _given, _kept: True)
 
 
+def _cursor_unbound() -> None:
+    """Takes any cursor that the issuer made, for any list of anybody."""
+    from partywall.control import paging
+
+    swap(paging, "_mac", lambda _work, _operation, _position: bytes(paging.MAC_BYTES))
+
+
+def _keys_shared() -> None:
+    """Keeps idempotency keys for all principals together."""
+    from partywall.control import once
+
+    row = once.row_of
+    swap(once, "row_of", lambda _work, key: ("platform", "anybody", row(_work, key)[2]))
+
+
+def _secret_kept() -> None:
+    """Keeps every reply, those with secrets too."""
+    from partywall.control import issuer
+
+    perform: Any = vars(issuer)["perform"]
+
+    async def keeping(*what: Any, secret: bool) -> Any:
+        return await perform(*what, secret=False)
+
+    swap(issuer, "perform", keeping)
+
+
 KNOCKOUTS: Final[dict[str, Callable[[], None]]] = {
     "token-life-unlimited": _token_life,
     "foreign-token-unverified": _foreign_unverified,
@@ -145,6 +172,9 @@ KNOCKOUTS: Final[dict[str, Callable[[], None]]] = {
     "browser-unbound": _browser_unbound,
     "break-glass-unapproved": _break_glass_unapproved,
     "break-glass-reusable": _break_glass_reusable,
+    "cursor-unbound": _cursor_unbound,
+    "keys-shared": _keys_shared,
+    "secret-kept": _secret_kept,
 }
 CAUGHT_BY: Final = (
     ("token-life-unlimited", "ID-1"),
@@ -157,6 +187,9 @@ CAUGHT_BY: Final = (
     ("browser-unbound", "ID-17"),
     ("break-glass-unapproved", "BG-1"),
     ("break-glass-reusable", "BG-2"),
+    ("cursor-unbound", "API-1"),
+    ("keys-shared", "API-2"),
+    ("secret-kept", "API-3"),
 )
 
 

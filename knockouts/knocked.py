@@ -44,6 +44,7 @@ class Remembering(Knocked):
 def _remember(door: Any) -> Any:
     class Remembered:
         prefixes = door.prefixes
+        routes = door.routes
         openai_errors = door.openai_errors
 
         async def __call__(self, request: Request) -> None:

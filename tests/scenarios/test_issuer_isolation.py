@@ -14,6 +14,7 @@ from partywall.decision.action import Action, ActionType, Resource
 from partywall.decision.principal import Kind
 from partywall.errors import CallerFault, Malformed, NotFound, PartywallError, Unauthenticated
 from partywall.wire import operations as ops
+from partywall.wire.conditions import Conditions
 from partywall.wire.permit import PERMIT_CONTEXT, SignedPermit, WorkerCertificate, split_permit
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -51,6 +52,7 @@ class Neighbours:
         things["server"] = (await worker.perform(admin, ops.ServerRegister(slug="own", url="http://h/", tools=[tool])))[
             "id"
         ]
+        things["draft"] = (await worker.perform(admin, ops.DraftCreate(slug="own", module="package tenant\n")))["id"]
         things["policy"] = (
             await worker.perform(admin, ops.PolicyActivate(module=f"package tenant\n# {admin.tenant}\n"))
         )["revision"]
@@ -80,6 +82,33 @@ class Neighbours:
                 for what in ("key", "token", "session", "agent", "user", "admin", "model", "server")
             ),
             ops.PolicyRollback(revision=other["policy"]),
+            *self.reaching_resources(other, own, grants),
+        ]
+
+    def reaching_resources(self, other, own, grants):
+        """The same for resources that are shown, changed and deleted one by one, under conditions too."""
+        stale = Conditions(if_match=['"x"'], idempotency_key="k")
+        return [
+            ops.SubjectShow(subject=other["agent"]),
+            ops.SubjectChange(subject=other["agent"], clearance=3),
+            ops.SubjectChange(subject=other["agent"], clearance=3, conditions=stale),
+            ops.SubjectDelete(subject=other["agent"]),
+            ops.GrantList(subject=other["agent"]),
+            *(
+                ops.GrantAdd(subject=subject, action=grant.action, resource=grant.resource)
+                for grant in grants
+                for subject in (own["agent"], other["agent"])
+            ),
+            *(ops.GrantRemove(subject=own["agent"], action=one.action, resource=one.resource) for one in grants),
+            ops.KeyShow(key=other["key"]),
+            ops.KeyDelete(key=other["key"], conditions=Conditions(if_match=["*"])),
+            ops.RevisionShow(revision=other["policy"]),
+            ops.DraftShow(policy=other["draft"]),
+            ops.DraftReplace(policy=other["draft"], module="package tenant\n"),
+            ops.DraftActivate(policy=other["draft"], conditions=stale),
+            ops.DraftDelete(policy=other["draft"]),
+            ops.ServerShow(server=other["server"]),
+            ops.ServerDelete(server=other["server"]),
         ]
 
 
@@ -113,7 +142,15 @@ async def test_what_a_tenant_lists_is_its_own_and_names_never_collide(house):
     for admin in (neighbours.a, neighbours.b):
         replies = [
             await house.worker.perform(admin, operation)
-            for operation in (ops.SubjectList(), ops.KeyList(), ops.ServerList(), ops.PolicyShow())
+            for operation in (
+                ops.SubjectList(),
+                ops.KeyList(),
+                ops.ServerList(),
+                ops.PolicyShow(),
+                ops.DraftList(),
+                ops.RevisionList(),
+                ops.CatalogueList(),
+            )
         ]
         seen[admin.tenant] = canonical(replies).decode()
     for admin, other in ((neighbours.a, neighbours.b), (neighbours.b, neighbours.a)):

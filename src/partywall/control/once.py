@@ -85,12 +85,17 @@ async def _require_match(work: Work, operation: Operation, tags: list[str], curr
         raise Conflict("it has changed since you read it: read it again", code="precondition-failed")
 
 
+def row_of(work: Work, key: str) -> tuple[str, str, bytes]:
+    """Return where a key is kept: its tenant's, its principal's, and never in clear."""
+    return str(work.tenant), work.principal, hashlib.sha256(key.encode()).digest()
+
+
 class _Once:
     """One key of one principal in this transaction."""
 
     def __init__(self, work: Work, key: str, payload: bytes) -> None:
         self._work = work
-        self._row = (str(work.tenant), work.principal, hashlib.sha256(key.encode()).digest())
+        self._row = row_of(work, key)
         self._payload_sha256 = hashlib.sha256(payload).digest()
 
     async def claim(self) -> bytes | None:

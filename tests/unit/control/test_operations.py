@@ -46,7 +46,7 @@ def test_only_reads_change_nothing(operation):
 def test_every_operation_has_a_rule_and_agents_only_ask_for_tokens():
     assert set(RULES) == set(OPERATIONS)
     open_to_agents = {operation for operation, rule in RULES.items() if Kind.AGENT in rule.principals}
-    assert open_to_agents == {ops.TokenCreate}
+    assert open_to_agents == {ops.TokenCreate, ops.TokenEnd, ops.TokenExchange, ops.TransactionCreate}
     assert not any(Kind.SYSTEM in rule.principals for rule in RULES.values())
 
 

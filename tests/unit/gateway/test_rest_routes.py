@@ -6,6 +6,7 @@ from tests.credentials import new
 from partywall.errors import Malformed, NotFound
 from partywall.gateway.rest_routes import MEMORY, OPERATIONS, ROUTES, Asked, Router
 from partywall.providers.operator.table import RULES
+from partywall.wire import operations as ops
 
 ROUTER = Router(ROUTES)
 TENANT, AGENT = new("ten"), new("agt")
@@ -17,7 +18,8 @@ def ask(method, path, body=None, **query):
 
 
 def test_every_operation_has_exactly_one_action_and_at_least_one_route():
-    assert {route.operation for route in OPERATIONS} == set(RULES)
+    at_oauths_doors = {ops.TokenEnd, ops.TokenExchange, ops.TransactionCreate}
+    assert {route.operation for route in OPERATIONS} == set(RULES) - at_oauths_doors
     assert len({(route.method, route.pattern) for route in ROUTES}) == len(ROUTES)
 
 

@@ -65,6 +65,6 @@ FEDERATION: Final[dict[type[ops.Operation], Rule]] = {
         run=transactions.create_transaction,
         principals=ANYONE,
         target="subject",
-        mode=Mode.READS,
+        mode=Mode.ISSUES,
     ),
 }

@@ -136,6 +136,7 @@ def test_any_request_id_comes_back_or_is_refused(said):
         assert answer.headers["x-request-id"].encode() == said
     else:
         assert answer.status == 400
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
         assert "x-request-id" not in answer.headers
 
 

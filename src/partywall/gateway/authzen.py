@@ -51,8 +51,9 @@ class AuthzenDoor:
 
     async def __call__(self, request: Request) -> None:
         """Answer one request."""
-        echoed = echo(request)
+        echoed: dict[str, str] = {}
         try:
+            echoed = echo(request)
             if request.path == authzen.CONFIGURATION_PATH:
                 await self._describe(request, echoed)
             else:

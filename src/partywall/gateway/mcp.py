@@ -53,6 +53,7 @@ ROUTES: Final = (
             also={202: "A notification was taken."},
             errors={404: ("not-found",)},
             example={"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
+            event_stream=True,
         ),
     ),
 )

@@ -43,9 +43,10 @@ def check(
     today: dt.date,
     exception_files: Sequence[Path] = (),
     tenant_labels: Sequence[str] = (),
+    exclude: Sequence[str] = (),
 ) -> Result:
     """Check files, folders and `-`. Raises: Malformed for exceptions that are not understood; Bug for the rules'."""
-    reading = documents.read(paths, stdin)
+    reading = documents.read(paths, stdin, exclude)
     if not reading.documents and not reading.unreadable:
         message = "nothing here is a Terraform plan, Kubernetes manifest or SQL migration"
         reading.unreadable.append(Unreadable(path=", ".join(paths), message=message))

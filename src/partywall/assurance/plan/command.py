@@ -51,6 +51,7 @@ def plan() -> None:
 )
 @click.option("--exceptions", "files", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True)
 @click.option("--tenant-label", "labels", multiple=True, help="One more label, tag or column that names a tenant.")
+@click.option("--exclude", multiple=True, help="Files of folders to leave out, a glob; they are counted, not hidden.")
 @click.option("--sarif", "sarif_file", type=_output, help="Write SARIF 2.1.0 for code scanning.")
 @click.option("--junit", "junit_file", type=_output, help="Write JUnit XML for test reports.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
@@ -62,6 +63,7 @@ def check(
     fail_on: str,
     files: tuple[Path, ...],
     labels: tuple[str, ...],
+    exclude: tuple[str, ...],
     sarif_file: Path | None,
     junit_file: Path | None,
     as_json: bool,
@@ -74,6 +76,7 @@ def check(
             today=dt.datetime.now(dt.UTC).date(),
             exception_files=files,
             tenant_labels=labels,
+            exclude=exclude,
         )
     least = cast("Severity", fail_on)
     _write(sarif_file, lambda: sarif("partywall", __version__, rule_book.rules(), result.findings, result.unreadable))
@@ -146,7 +149,7 @@ def show(result: Result, fail_on: Severity) -> None:
         console.print(f"[yellow]unused[/]  the exception for {unused.id} {escape(unused.resource)}; remove it")
     failing = len(result.failures(fail_on))
     accepted = sum(one.accepted is not None for one in result.findings)
-    skipped = f", {len(result.skipped)} files are of no kind that is checked" if result.skipped else ""
+    skipped = f", {len(result.skipped)} files left out or of no kind that is checked" if result.skipped else ""
     verdict = {0: "[green]passed[/]", 1: "[bold red]failed[/]", 2: "[bold red]not checked[/]"}[result.status(fail_on)]
     extent = f"{len(result.checked)} files, {len(rule_book.rules())} rules"
     console.print(f"{verdict}  {extent}: {failing} failing ({fail_on} or worse), {accepted} accepted{skipped}")

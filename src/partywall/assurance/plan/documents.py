@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -59,10 +60,13 @@ class Reading(msgspec.Struct):
         return list(dict.fromkeys(document.path for document in self.documents))
 
 
-def read(paths: Sequence[str], stdin: BinaryIO) -> Reading:
-    """Read files, whole folders and `-`; go on after what cannot be read, and say so."""
+def read(paths: Sequence[str], stdin: BinaryIO, exclude: Sequence[str] = ()) -> Reading:
+    """Read files, whole folders and `-`; go on after what cannot be read, and say so.
+
+    exclude: globs of files inside folders; a file that is named itself is always read.
+    """
     reading = Reading()
-    for path, named in _files(paths, reading):
+    for path, named in _files(paths, reading, exclude):
         try:
             found = parse(path, _bytes(path, stdin), reading)
         except CallerFault as error:
@@ -78,7 +82,7 @@ def read(paths: Sequence[str], stdin: BinaryIO) -> Reading:
     return reading
 
 
-def _files(paths: Sequence[str], reading: Reading) -> Iterator[tuple[str, bool]]:
+def _files(paths: Sequence[str], reading: Reading, exclude: Sequence[str]) -> Iterator[tuple[str, bool]]:
     """Yield (file, whether it was named itself), each once, in a fixed order; links to folders are not followed."""
     seen: set[str] = set()
     for given in paths:
@@ -87,9 +91,11 @@ def _files(paths: Sequence[str], reading: Reading) -> Iterator[tuple[str, bool]]
             message = "there is no .json, .yaml, .yml or .sql file in this folder"
             reading.unreadable.append(Unreadable(path=given, message=message))
         for path in inside:
-            if path not in seen:
-                seen.add(path)
+            if path not in seen and path != given and any(fnmatchcase(path, glob) for glob in exclude):
+                reading.skipped.append(path)
+            elif path not in seen:
                 yield path, path == given
+            seen.add(path)
 
 
 def _below(folder: str) -> Iterator[str]:

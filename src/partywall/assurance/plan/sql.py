@@ -11,7 +11,7 @@ from typing import Any, Final
 from pglast import ast, enums
 from pglast.parser import ParseError, parse_sql
 
-from partywall.assurance.plan.sql_expressions import column_names, described, named, tables_in
+from partywall.assurance.plan.sql_expressions import column_names, described, functions_in, named, tables_in
 from partywall.errors import Malformed
 
 LIMIT_BYTES: Final = 4 * 1024 * 1024
@@ -93,6 +93,19 @@ def _create_table(node: Any) -> Iterator[Fact]:
     }
 
 
+def _create_foreign_table(node: Any) -> Iterator[Fact]:
+    yield from _create_table(node.base)
+
+
+def _create_schema(node: Any) -> Iterator[Fact]:
+    """Yield what is made within `create schema … create table …`."""
+    for inner in node.schemaElts or ():
+        relation = getattr(inner, "relation", None) or getattr(inner, "view", None)
+        if relation is not None and relation.schemaname is None:
+            relation.schemaname = node.schemaname
+        yield from _facts(inner)
+
+
 def _create_table_as(node: Any) -> Iterator[Fact]:
     name, query = _table(node.into.rel), node.query
     if node.objtype == enums.ObjectType.OBJECT_MATVIEW:
@@ -155,14 +168,15 @@ def _function(node: Any) -> Iterator[Fact]:
     options = {option.defname: option.arg for option in node.options or () if option.defname != "set"}
     name = named(node.funcname)
     language = options["language"].sval.lower() if "language" in options else "sql"
+    body = " ".join(str(part.sval) for part in options.get("as") or () if isinstance(part, ast.String))
     yield {
         "kind": "create_function",
         "name": name,
         "security_definer": _is_on(options.get("security")),
         "search_path": _pins_search_path(node.options),
         "language": language,
+        "reads_setting": "current_setting" in body.lower() or "current_setting" in functions_in(node.sql_body),
     }
-    body = " ".join(str(part.sval) for part in options.get("as") or () if isinstance(part, ast.String))
     if language != "sql" and _is_dynamic(body):
         yield {"kind": "opaque", "name": name, "what": "SQL that the function puts together (EXECUTE)"}
 
@@ -276,6 +290,8 @@ def _is_dynamic(body: str) -> bool:
 
 _READERS: Final[dict[str, _Reader]] = {
     "CreateStmt": _create_table,
+    "CreateForeignTableStmt": _create_foreign_table,
+    "CreateSchemaStmt": _create_schema,
     "CreateTableAsStmt": _create_table_as,
     "SelectStmt": _select,
     "AlterTableStmt": _alter_table,

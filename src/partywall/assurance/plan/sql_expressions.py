@@ -32,6 +32,11 @@ def column_names(node: Any) -> list[str]:
     return sorted({str(field.sval) for field in last if isinstance(field, ast.String)})
 
 
+def functions_in(node: Any) -> list[str]:
+    """Return the functions that are called."""
+    return sorted({named(part.funcname) for part in walk(node) if isinstance(part, ast.FuncCall)})
+
+
 def tables_in(node: Any, name: Callable[[Any], str]) -> list[str]:
     """Return the tables that a query reads."""
     return sorted({name(part) for part in walk(node) if isinstance(part, ast.RangeVar)})
@@ -46,6 +51,7 @@ def described(node: Any) -> dict[str, Any] | None:
         "never": truth(node) is False,
         "columns": column_names(node),
         "settings": _settings(node),
+        "functions": functions_in(node),
     }
 
 

@@ -90,6 +90,13 @@ settings_changed := {one.address |
 	lib.at(one.fact, ["search_path"]) == true
 }
 
+# Functions that hand on a setting as if it were known.
+reading_settings := {one.address |
+	some one in statements
+	one.kind == "create_function"
+	lib.at(one.fact, ["reads_setting"]) == true
+}
+
 # METADATA
 # title: A table without row security
 # description: A query that forgets its filter reads every tenant's rows; unforced, the table's owner always does.
@@ -145,6 +152,12 @@ deny contains found("PWP-302", one, "it has neither using nor with check, and so
 deny contains found("PWP-303", each.one, sprintf("its %s reads the setting %v", [each.part, setting])) if {
 	some each in expressions
 	some setting in lib.each(lib.at(each.expression, ["settings"]))
+}
+
+deny contains found("PWP-303", each.one, sprintf("its %s asks %s, which reads a setting", [each.part, name])) if {
+	some each in expressions
+	some name in lib.each(lib.at(each.expression, ["functions"]))
+	name in reading_settings
 }
 
 # METADATA

@@ -127,13 +127,20 @@ anybody(statement) if {
 	one == "*"
 }
 
-# A condition on who asks, not merely on how.
-conditioned(statement) if {
-	some values in lib.entries(lib.at(statement, ["Condition"]))
-	some name, _ in lib.entries(values)
-	lower(name) in {
-		"aws:principalorgid", "aws:principalaccount", "aws:principalarn", "aws:sourceaccount", "aws:sourcearn",
-		"aws:sourcevpce", "aws:sourcevpc", "aws:principalorgpaths", "aws:sourceorgid", "kms:calleraccount",
-		"aws:principaltag/tenant", "sts:externalid",
+# A condition that must hold and names something: StringEquals or its kin, on one of these keys, not on any value.
+requires(statement, keys) if {
+	some operator, values in lib.entries(lib.at(statement, ["Condition"]))
+	trim_prefix(lower(operator), "foranyvalue:") in {"stringequals", "stringequalsignorecase", "stringlike", "arnequals", "arnlike"}
+	some name, wanted in lib.entries(values)
+	split(lower(name), "/")[0] in keys
+	count(lib.each(wanted)) > 0
+	every one in lib.each(wanted) {
+		not one in {"*", "?*", "**"}
 	}
 }
+
+# A condition on who asks, not merely on how.
+conditioned(statement) if requires(statement, {
+	"aws:principalorgid", "aws:principalaccount", "aws:principalarn", "aws:sourceaccount", "aws:sourcearn", "aws:sourcevpce",
+	"aws:sourcevpc", "aws:principalorgpaths", "aws:sourceorgid", "kms:calleraccount", "aws:principaltag", "sts:externalid",
+})

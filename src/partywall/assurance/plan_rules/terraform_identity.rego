@@ -49,11 +49,16 @@ wide_resource(resource) if {
 # Several buckets: a name with a wildcard in it.
 wide_resource(resource) if regex.match(`^arn:aws[a-z-]*:s3:::[^/]*[*]`, resource)
 
-# A condition on the tenant's tag narrows even a wide resource to one tenant.
+# A condition on the thing's own tag, name or context narrows even a wide resource to one tenant.
+by_tenant(statement) if tf.requires(statement, {
+	"aws:resourcetag", "s3:existingobjecttag", "dynamodb:leadingkeys", "secretsmanager:resourcetag", "ssm:resourcetag",
+})
+
 by_tenant(statement) if {
-	some values in lib.entries(lib.at(statement, ["Condition"]))
+	some _, values in lib.entries(lib.at(statement, ["Condition"]))
 	some name, _ in lib.entries(values)
-	regex.match(`^(aws:resourcetag|aws:principaltag|s3:existingobjecttag|kms:encryptioncontext|dynamodb:leadingkeys)[/:]?`, lower(name))
+	startswith(lower(name), "kms:encryptioncontext:")
+	tf.requires(statement, {lower(name)})
 }
 
 # METADATA

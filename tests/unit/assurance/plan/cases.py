@@ -108,6 +108,13 @@ def a_bucket_policy_for_all_but_one(plan: Any) -> None:
     after(plan, 'aws_s3_bucket_policy.documents["acme"]')["policy"] = policy(all_but)
 
 
+@case("PWP-101", "aws.json")
+def a_bucket_policy_with_a_condition_that_excludes(plan: Any) -> None:
+    everybody = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "*"}
+    everybody["Condition"] = {"StringNotEquals": {"aws:PrincipalOrgID": "o-1"}}
+    after(plan, 'aws_s3_bucket_policy.documents["acme"]')["policy"] = policy(everybody)
+
+
 @case("PWP-101", "gcp.json")
 def a_bucket_for_all_users(plan: Any) -> None:
     after(plan, "google_storage_bucket_iam_member.acme")["member"] = "allUsers"
@@ -362,6 +369,13 @@ def every_bucket(plan: Any) -> None:
 @case("PWP-151", "aws.json")
 def every_bucket_of_a_name(plan: Any) -> None:
     statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::corp-documents-*/*"}
+    after(plan, 'aws_iam_role_policy.agent["acme"]')["policy"] = policy(statement)
+
+
+@case("PWP-151", "aws.json")
+def every_bucket_for_whoever_has_a_tag(plan: Any) -> None:
+    statement = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+    statement["Condition"] = {"StringLike": {"aws:ResourceTag/tenant": "*"}}
     after(plan, 'aws_iam_role_policy.agent["acme"]')["policy"] = policy(statement)
 
 
@@ -671,10 +685,14 @@ def added(rule: str, statement: str) -> None:
     CASES.append(Case(rule, statement[:60], NOTES, lambda text: f"{text}\n{statement};\n"))
 
 
+WHO = """create function app.who() returns text {};
+create policy who on app.note to app using (tenant = app.who())"""
 swapped("PWP-301", "alter table app.note enable row level security;", "")
 swapped("PWP-301", "alter table app.note force row level security;", "")
 added("PWP-301", "create table app.copy as select * from app.note")
 added("PWP-301", "select * into app.copy from app.note")
+added("PWP-301", "create foreign table app.elsewhere (x int) server other")
+added("PWP-301", "create schema more create table bare (x int)")
 swapped("PWP-302", "to app using (tenant = (select id from pw.tenant));", "to app using (true);")
 swapped("PWP-302", "to app using (tenant = (select id from pw.tenant));", "to app using (1 = 1 or tenant = 'x');")
 swapped("PWP-302", "to app using (tenant = (select id from pw.tenant));", "to app using (tenant = tenant);")
@@ -692,6 +710,8 @@ swapped(
     "with check (tenant = (select id from pw.tenant))",
     "with check (tenant = (select current_setting('t', true)))",
 )
+added("PWP-303", WHO.format("language sql as $$ select current_setting('app.tenant') $$"))
+added("PWP-303", WHO.format("language sql return current_setting('app.tenant')"))
 swapped("PWP-304", " set search_path = pg_catalog, pg_temp", "")
 swapped("PWP-304", " set search_path = pg_catalog, pg_temp", " set search_path from current")
 added("PWP-304", "alter function app.other() security definer")

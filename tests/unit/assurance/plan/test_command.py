@@ -136,6 +136,14 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
     assert said["status"] == 2
 
 
+def test_what_is_left_out_of_a_folder_is_counted(tmp_path: Path) -> None:
+    bad = write(tmp_path, "chart/templates/a.yaml", "a: [")
+    write(tmp_path, "0001.sql", "select 1;")
+    assert run("check", tmp_path).exit_code == 2
+    said = checked(tmp_path, "--exclude", "*/templates/*")
+    assert (said["status"], said["skipped"]) == (0, [str(bad)])
+
+
 def test_from_a_pipe() -> None:
     said = checked("-", given=POD % "")
     assert [(one["id"], one["path"]) for one in said["findings"]] == [("PWP-205", "-")]

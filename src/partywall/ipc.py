@@ -14,7 +14,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 import msgspec
 
@@ -41,8 +41,20 @@ _encode = msgspec.msgpack.Encoder().encode
 _envelope = msgspec.msgpack.Decoder(_Envelope)
 _fault = msgspec.msgpack.Decoder(_Fault)
 
+
+class Peer(int):
+    """The other end of a connection: its uid, which also knows its process. pid: 0 when it is of another namespace."""
+
+    pid: int
+
+    def __new__(cls, uid: int, pid: int = 0) -> Self:
+        made = super().__new__(cls, uid)
+        made.pid = pid
+        return made
+
+
 Handler = Callable[[int, Sequence[bytes]], Sequence[Awaitable[bytes]]]
-"""(peer uid, the requests of one read) -> one awaitable reply for each, in order."""
+"""(peer uid, a `Peer`; the requests of one read) -> one awaitable reply for each, in order."""
 
 Answered = Callable[[bytes | PartywallError], None]
 """What a client does with the reply, or with why there is none."""
@@ -84,19 +96,21 @@ class _Connection(asyncio.Protocol):
         self._frames = FrameBuffer()
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
-        self._uid = -1
+        self._peer = Peer(-1)
         self._tasks: set[asyncio.Future[bytes]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its base class
-        self._uid = peer_uid(transport.get_extra_info("socket"))
-        if not self._server.admits(self._uid):
+        self._peer = peer_of(transport.get_extra_info("socket"))
+        if not self._server.admits(self._peer):
             self._transport.abort()
             return
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.connections.discard(self)
+        if self in self._server.connections:
+            self._server.connections.discard(self)
+            self._server.on_lost(self._peer)
         self._transport = None
 
     def data_received(self, data: bytes) -> None:
@@ -107,7 +121,7 @@ class _Connection(asyncio.Protocol):
             return
         if not requests:
             return
-        replies = self._server.handler(self._uid, [request.body for request in requests])
+        replies = self._server.handler(self._peer, [request.body for request in requests])
         for request, reply in zip(requests, replies, strict=True):
             task = asyncio.ensure_future(reply)
             self._tasks.add(task)
@@ -143,7 +157,10 @@ class _Connection(asyncio.Protocol):
 
 
 class Server:
-    """Serves one socket path until closed. allowed_uids None admits any local user that can open the path."""
+    """Serves one socket path until closed. allowed_uids None admits any local user that can open the path.
+
+    on_lost: told when a connection that was admitted has ended.
+    """
 
     def __init__(
         self,
@@ -153,9 +170,11 @@ class Server:
         allowed_uids: frozenset[int] | None,
         mode: int = 0o660,
         on_bug: Callable[[BaseException], None] = lambda _error: None,
+        on_lost: Callable[[Peer], None] = lambda _peer: None,
     ) -> None:
         self.handler = handler
         self.on_bug = on_bug
+        self.on_lost = on_lost
         self.connections: set[_Connection] = set()
         self._path = path
         self._allowed_uids = allowed_uids
@@ -304,11 +323,11 @@ class Client(asyncio.Protocol):
             answered(reply.body if reply.ok else decode_fault(reply.body))
 
 
-def peer_uid(sock: socket.socket) -> int:
-    """Return the uid of the process at the other end of a local socket (SO_PEERCRED)."""
+def peer_of(sock: socket.socket) -> Peer:
+    """Return the process at the other end of a local socket (SO_PEERCRED)."""
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _pid, uid, _gid = struct.unpack("3i", credentials)
-    return int(uid)
+    pid, uid, _gid = struct.unpack("3i", credentials)
+    return Peer(uid, pid)
 
 
 def callers(home: Home) -> frozenset[int]:

@@ -176,13 +176,17 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LedgerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The ledger process. reserve_bytes: what each open intent keeps free for its outcome."""
+    """The ledger process. reserve_bytes: what each open intent keeps free for its outcome.
+
+    orphan_s: when an intent that is still open is closed as unknown; departed_s: when it is after its worker is gone.
+    """
 
     origin: str = "partywall.local"
     reserve_bytes: int = 4_096
     checkpoint_s: float = 10.0
     orphan_s: float = 600.0
     sweep_s: float = 30.0
+    departed_s: float = 5.0
 
 
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -43,12 +43,13 @@ class KeyStore(Protocol):
 
 
 class OpenIntent(msgspec.Struct, array_like=True):
-    """An intent without an outcome yet: where its leaf lies, and since when."""
+    """An intent without an outcome yet: where its leaf lies, since when, and of which process (0: nobody knows)."""
 
     log: TenantId
     act: ActId
     place: int
     since_s: float
+    origin: int = 0
 
 
 class _LogState(msgspec.Struct, array_like=True):
@@ -84,6 +85,7 @@ class _Entry(msgspec.Struct):
     record: Record
     head: _Head
     leaf: bytes
+    origin: int
 
 
 class Logs:
@@ -113,16 +115,19 @@ class Logs:
         if refused:
             raise refused[min(refused)]
 
-    def append_each(self, records: Sequence[Record], *, durable: bool) -> dict[int, PartywallError]:
+    def append_each(
+        self, records: Sequence[Record], *, durable: bool, origins: Sequence[int] | None = None
+    ) -> dict[int, PartywallError]:
         """Seal and write records, in order; return by position why some were refused, the others being written.
 
+        origins: by position, the process that a record came from, where it is known (`close_of`).
         Refusals: NotFound (the log's key was destroyed), Malformed, Unavailable. On a full disk only outcomes are
         still taken: what was kept free for them is given to them and to nothing else.
         """
         refused: dict[int, PartywallError] = {}
         taken = self._with_reserve(records, refused)
         while taken:
-            batch = self._sealed(records, taken, refused)
+            batch = self._sealed(records, taken, refused, origins)
             taken = [position for position in taken if position not in refused]
             try:
                 self._write(batch, durable=durable)
@@ -140,10 +145,21 @@ class Logs:
         """Close intents that have been open for so long as `unknown`, some dozens a call; return how many."""
         horizon_s = self._clock() - older_than_s
         old = [intent for intent in self.open_intents.values() if intent.since_s < horizon_s][:SWEEP_LIMIT]
+        return self._close(old, region, "no-outcome")
+
+    def close_of(self, origin: int, *, region: str) -> Iterator[int]:
+        """Close the intents of a process that is gone as `unknown`, some dozens a step; yield how many were."""
+        left = [intent for intent in self.open_intents.values() if intent.origin == origin]
+        for start in range(0, len(left), SWEEP_LIMIT):
+            chunk = left[start : start + SWEEP_LIMIT]
+            still = [intent for intent in chunk if (intent.log, intent.act) in self.open_intents]
+            yield self._close(still, region, "worker-gone")
+
+    def _close(self, intents: Sequence[OpenIntent], region: str, reason: str) -> int:
         records: list[Record] = []
-        for intent in old:
+        for intent in intents:
             try:
-                records.append(self._unknown(intent, region))
+                records.append(self._unknown(intent, region, reason))
             except NotFound:
                 self.open_intents.pop((intent.log, intent.act), None)  # its log was shredded
             except PartywallError:  # damaged: it stays open, and the others are closed
@@ -263,7 +279,13 @@ class Logs:
             return [position for position in everything if position not in refused]
         return everything
 
-    def _sealed(self, records: Sequence[Record], taken: list[int], refused: dict[int, PartywallError]) -> list[_Entry]:
+    def _sealed(
+        self,
+        records: Sequence[Record],
+        taken: list[int],
+        refused: dict[int, PartywallError],
+        origins: Sequence[int] | None,
+    ) -> list[_Entry]:
         """Return the leaves of these records; those that cannot become one are refused.
 
         All that can fail for one log fails here, before anything is written.
@@ -279,7 +301,8 @@ class Logs:
                 if head is None:
                     head = heads[record.log] = self._head(record.log, now_us)
                 nonce = nonces[at * NONCE_BYTES : (at + 1) * NONCE_BYTES]
-                entries.append(_Entry(record, head, self._seal(record, head, nonce)))
+                origin = 0 if origins is None else origins[position]
+                entries.append(_Entry(record, head, self._seal(record, head, nonce), origin))
             except PartywallError as error:
                 refused[position] = error
             except OSError as error:
@@ -316,15 +339,16 @@ class Logs:
             if state is None:
                 state = self._logs[record.log] = _LogState(0, 0)
             state.size, state.time_us = head.tree.size, head.time_us
-            self._track(record.phase, record.act, record.log, place)
+            self._track(record, place, entry.origin)
 
-    def _track(self, phase: Phase, act: ActId, log: TenantId, place: int) -> None:
-        if phase is Phase.INTENT:
-            self.open_intents[(log, act)] = OpenIntent(log, act, place, self._clock())
-        elif phase is Phase.OUTCOME:
-            self.open_intents.pop((log, act), None)
+    def _track(self, record: Record, place: int, origin: int) -> None:
+        key = (record.log, record.act)
+        if record.phase is Phase.INTENT:
+            self.open_intents[key] = OpenIntent(*key, place, self._clock(), origin)
+        elif record.phase is Phase.OUTCOME:
+            self.open_intents.pop(key, None)
 
-    def _unknown(self, intent: OpenIntent, region: str) -> Record:
+    def _unknown(self, intent: OpenIntent, region: str, reason: str) -> Record:
         activity = self.open(intent.log, self._journal.read(intent.place))
         return Record(
             phase=Phase.OUTCOME,
@@ -338,7 +362,7 @@ class Logs:
             principal_id="system:sweeper",
             trace_id=activity.trace_id,
             region=region,
-            reason="no-outcome",
+            reason=reason,
             policy_revision=activity.policy_revision,
             result=Result.UNKNOWN,
         )
@@ -422,7 +446,10 @@ class Logs:
                     "the ledger's state file is damaged: remove it to rebuild", code="ledger-damaged"
                 ) from error
         self._logs = state.logs
-        self.open_intents = {(intent.log, intent.act): intent for intent in state.open}
+        # Of another run of this process: what was number 4711 then may be anybody now.
+        self.open_intents = {
+            (intent.log, intent.act): msgspec.structs.replace(intent, origin=0) for intent in state.open
+        }
         replayed = 0
         for place, log_bytes, leaf in self._journal.scan(state.place, mend=True):
             log = log_bytes.decode()

@@ -25,9 +25,10 @@ import msgspec
 from partywall.decision.action import ActionType, parse_resource
 from partywall.decision.record import Record
 from partywall.errors import Bug, Malformed, NotFound, PartywallError, Unauthenticated, Unavailable
-from partywall.ipc import Server, callers, encode_fault
+from partywall.ipc import Peer, Server, callers, encode_fault
 from partywall.ledger.answers import Answers
 from partywall.ledger.indexing import index_all
+from partywall.ledger.jobs import LOOK_S, Departed, attempt, checkpoint_each, every, sweep_each
 from partywall.ledger.leaf import parse_header
 from partywall.ledger.logs import KeyStore, Logs
 from partywall.ledger.messages import Append, Appended, LedgerRequest, Read, ReadQuery, ReadReply, Status, StatusReply
@@ -43,7 +44,6 @@ EXPORT_LIMIT: Final = 20_000
 PAGE_BYTES: Final = 1024 * 1024
 STEP_LEAVES: Final = 32
 STEP_BYTES: Final = 65_536
-SWEEP_STEPS: Final = 10
 T = TypeVar("T")
 _encode = msgspec.msgpack.Encoder().encode
 _request = msgspec.msgpack.Decoder(LedgerRequest)
@@ -65,18 +65,19 @@ class LedgerServer:
         self._boot = boot
         self._failed = failed
         self._verifier: PermitVerifier | None = None
-        self._pending: list[tuple[Append, asyncio.Future[bytes]]] = []
+        self._pending: list[tuple[Append, asyncio.Future[bytes], int]] = []
         self._reading = asyncio.Lock()
         self.commits = 0
         """Groups written so far: whoever works in the background looks whether anybody waits."""
         self.searcher = Searcher(home.ledger, logs, damaged=self._tell_damaged)
         self._answers = Answers(logs, witness, self.searcher, shown=self._shown)
 
-    def handle(self, _peer_uid: int, bodies: Sequence[bytes]) -> Sequence[Awaitable[bytes]]:
+    def handle(self, peer: int, bodies: Sequence[bytes]) -> Sequence[Awaitable[bytes]]:
         """Return a reply for each request; appends wait for the group they join."""
-        return [self._answer(body) for body in bodies]
+        pid = peer.pid if isinstance(peer, Peer) else 0
+        return [self._answer(body, pid) for body in bodies]
 
-    def _answer(self, body: bytes) -> asyncio.Future[bytes]:
+    def _answer(self, body: bytes, pid: int) -> asyncio.Future[bytes]:
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         try:
             request = _request.decode(body)
@@ -86,7 +87,7 @@ class LedgerServer:
         if isinstance(request, Append):
             if not self._pending:
                 asyncio.get_running_loop().call_soon(self._commit)
-            self._pending.append((request, future))
+            self._pending.append((request, future, pid))
             return future
         return asyncio.ensure_future(self._tell(request))
 
@@ -103,20 +104,21 @@ class LedgerServer:
         """Write the group; each record is taken or refused by itself."""
         self.commits += 1
         pending, self._pending = self._pending, []
-        durable = any(request.durable for request, _ in pending)
-        records: list[Record] = [record for request, _ in pending for record in request.records]
+        durable = any(request.durable for request, _, _ in pending)
+        records: list[Record] = [record for request, _, _ in pending for record in request.records]
+        origins = [pid for request, _, pid in pending for _record in request.records]
         try:
-            refused = self._logs.append_each(records, durable=durable)
+            refused = self._logs.append_each(records, durable=durable, origins=origins)
         except Exception as error:  # whatever it was, the workers must hear no
             self._log.error("ledger.append-failed", error)
-            for _, future in pending:
+            for _, future, _ in pending:
                 if not future.done():
                     future.set_exception(Bug("the ledger failed"))
             return
         if self._logs.is_failed:
             self._failed()
         start = 0
-        for request, future in pending:
+        for request, future, _pid in pending:
             count = len(request.records)
             if not future.done():
                 future.set_result(_encode(_appended(refused, start, count)))
@@ -274,19 +276,22 @@ async def serve(home: Home, settings: Settings, log: Log, stop: asyncio.Event, *
 async def _serve(home: Home, settings: Settings, log: Log, stop: asyncio.Event, logs: Logs) -> None:
     witness = Witness(home.ledger, home.public_keys, origin=settings.ledger.origin)
     server = LedgerServer(logs, witness, home, log, boot=secrets.token_hex(16), failed=stop.set)
+    departed = Departed(logs, log, region=settings.region, grace_s=settings.ledger.departed_s)
     socket = Server(
         home.ledger_socket,
         server.handle,
         allowed_uids=callers(home),
         on_bug=lambda error: log.error("ledger.bug", error),
+        on_lost=lambda peer: departed.hung_up(peer.pid),
     )
     home.ledger_socket.parent.mkdir(parents=True, exist_ok=True)
     await socket.start()
     log.info("ledger.ready", leaves=sum(logs.size(name) for name in logs.names()))
-    checkpoint, sweep = lambda: _checkpoint_steps(logs, witness), lambda: _sweep(logs, settings, log)
+    checkpoint, sweep = lambda: checkpoint_each(logs, witness), lambda: sweep_each(logs, settings, log)
     jobs = [
-        asyncio.ensure_future(_every(settings.ledger.checkpoint_s, checkpoint, log)),
-        asyncio.ensure_future(_every(settings.ledger.sweep_s, sweep, log)),
+        asyncio.ensure_future(every(settings.ledger.checkpoint_s, checkpoint, log)),
+        asyncio.ensure_future(every(settings.ledger.sweep_s, sweep, log)),
+        asyncio.ensure_future(every(LOOK_S, departed.close_each, log)),
         asyncio.ensure_future(index_all(logs, server.searcher, log, commits=lambda: server.commits)),
     ]
     try:
@@ -296,7 +301,7 @@ async def _serve(home: Home, settings: Settings, log: Log, stop: asyncio.Event, 
             job.cancel()
         await socket.close()
         await asyncio.sleep(0)
-        await _attempt(checkpoint, log)
+        await attempt(checkpoint, log)
 
 
 @contextlib.contextmanager
@@ -311,39 +316,6 @@ def _alone(folder: Path) -> Iterator[None]:
         raise Unavailable("another process has this ledger open", code="ledger-locked", retry_after_s=1.0) from error
     finally:
         os.close(descriptor)
-
-
-def _checkpoint_steps(logs: Logs, witness: Witness) -> Iterator[None]:
-    yield from logs.flush_each()
-    logs.flush()
-    yield from witness.sign_each(logs)
-
-
-def _sweep(logs: Logs, settings: Settings, log: Log) -> Iterator[None]:
-    closed = 0
-    for _step in range(SWEEP_STEPS):
-        count = logs.sweep(settings.ledger.orphan_s, region=settings.region)
-        if not count:
-            break
-        closed += count
-        yield
-    if closed:
-        log.warning("ledger.orphans-closed", count=closed)
-
-
-async def _every(period_s: float, job: Callable[[], Iterator[None]], log: Log) -> None:
-    while True:
-        await asyncio.sleep(period_s)
-        await _attempt(job, log)
-
-
-async def _attempt(job: Callable[[], Iterator[None]], log: Log) -> None:
-    """Do a job, one step a turn of the loop: whoever appends waits for a step at most."""
-    try:
-        for _step in job():
-            await asyncio.sleep(0)
-    except Exception as error:  # a full disk must not end the schedule, nor the shutdown
-        log.error("ledger.job-failed", error)  # noqa: TRY400  # our own sink
 
 
 def _appended(refused: dict[int, PartywallError], start: int, count: int) -> Appended:

@@ -84,8 +84,10 @@ from found v join TEXT t on t.document = v.document and t.part = v.part
 join TEXT h on h.document = v.document and h.part = 0
 order by v.distance, v.document, v.part
 """
-_DISTANCE: Final = f"v.embedding operator({SCHEMA}.<#>) $1::float4[]::{SCHEMA}.vector"
-_SEEN: Final = "v.classification <= $2 and v.facets @> $3"
+# A query of its own is asked once; a cast of the parameter would be made anew for each row.
+_DISTANCE: Final = f"v.embedding operator({SCHEMA}.<#>) (select $1::float4[]::{SCHEMA}.vector)"
+_SEEN: Final = "v.classification <= $2"
+_FILTERED: Final = " and v.facets @> $4"
 
 
 class _Statements:
@@ -124,13 +126,13 @@ class _Statements:
     EXACT = f"""
         with found as materialized (
             select v.document, v.part, ({_DISTANCE}) + 0.0::float8 as distance from VECTORS v
-            where {_SEEN} order by 3, 1, 2 limit $4)
+            where {_SEEN} order by 3, 1, 2 limit $3)
         {_FOUND}"""  # noqa: S608  # constants
     NEAR = f"""
         with near as materialized (
             select v.document, v.part, {_DISTANCE} as distance from VECTORS v
             where {_SEEN} order by 3 limit {RESCORED}),
-        found as (select * from near order by distance, document, part limit $4)
+        found as (select * from near order by distance, document, part limit $3)
         {_FOUND}"""  # noqa: S608  # constants
 
     def __init__(self, collection: str) -> None:
@@ -297,7 +299,7 @@ class StoredCollection:
     async def search(self, question: Question) -> Sequence[Hit]:
         """Return the best chunks, best first; ties by document id and number."""
         facets = [facet_digest(text) for text in question.facets]
-        given = list(question.vector), self._clearance, facets, question.limit
+        given = [list(question.vector), self._clearance, question.limit]
         async with self._transaction() as connection:
             size = await connection.fetchrow(_SIZE, self._facts.id, index_name(self._facts.id))
             if size is None:
@@ -306,6 +308,8 @@ class StoredCollection:
             if size["chunks"] > self._exact_limit_chunks and size["indexed"]:
                 await connection.fetch(_APPROXIMATE)
                 statement = _Statements.NEAR
+            if facets:
+                statement, given = statement.replace(_SEEN, _SEEN + _FILTERED), [*given, facets]
             rows = await connection.fetch(self._sql(statement), *given)
         return [self._hit(row) for row in rows]
 

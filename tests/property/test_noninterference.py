@@ -33,6 +33,7 @@ MASKS: Final[dict[str, str]] = {
     "api key": r"\bpw_[a-z2-7]{26}_[A-Za-z0-9_-]{43}",
     "access token": r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+",
     "completion": r"\bchatcmpl-[A-Za-z0-9_-]+",
+    "cursor": r'(?<="next_cursor":")[A-Za-z0-9_-]{24,}(?=")',
     "digest": r"\b[0-9a-f]{64}\b",
     "trace": r"\b[0-9a-f]{32}\b",
     "unknown name": r"(?<=/~)[0-9a-f]{16}\b",
@@ -40,7 +41,7 @@ MASKS: Final[dict[str, str]] = {
     "time": r'(?<="(?:{name})":)[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?',
     # the length of a reply that says fractions of seconds, as the record of it tells
     "length": r'(?<="emitted_bytes":)[0-9]+(?=,"emitted_sha256":"[0-9a-f]{64}","parameters":\{[^{}]*'
-    r'"operation":"(?:key|token|policy|memory|collection|admin)\.)',
+    r'"operation":"(?:key|token|policy|memory|collection|admin|draft|revision|server)\.)',
     "sealed": r'(?<=")[A-Za-z0-9+/]{60,}={0,2}(?=")',
     "key": r'(?<=")[A-Za-z0-9+/]{43}=(?=")',
     "note": r"(?<=\\n)[A-Za-z0-9+/]{43}=(?=\\n)",
@@ -157,6 +158,7 @@ class Script:
             self.tools,
             self.subjects,
             self.keys,
+            self.resources,
             self.policy,
             self.decisions,
             self.sign_in,
@@ -164,14 +166,16 @@ class Script:
         ):
             yield from part()
 
-    def rest(self, method: str, path: str, body: Any = None, *, key: str = "", keep: str = "") -> Step:
+    def rest(self, method: str, path: str, body: Any = None, *, key: str = "", keep: str = "", **sent: str) -> Step:
+        """sent: more headers, with `_` for `-`. keep: under which name the answer is kept, and its entity tag."""
+
         def act() -> Answer:
-            credential = key or self.a.admin
-            answer = self.a.wire.send(method, path, credential=credential, body=body, headers=HEADERS)
-            self.made[keep] = answer.json()
+            credential, more = key or self.a.admin, {name.replace("_", "-"): value for name, value in sent.items()}
+            answer = self.a.wire.send(method, path, credential=credential, body=body, headers=HEADERS | more)
+            self.made[keep], self.made[f"{keep} tag"] = answer.json(), answer.headers.get("etag", "")
             return answer
 
-        return f"{method} {path.partition('_')[0]}", act
+        return f"{method} {path.partition('_')[0].partition('cursor=')[0]}", act
 
     def as_agent(self, method: str, path: str, body: Any = None) -> Step:
         return self.rest(method, path, body, key=self.a.key)
@@ -294,6 +298,35 @@ class Script:
         yield self.rest("POST", "/v1/revocations", {"credential": self.foreign.key})
         yield from (self.rest("GET", "/v1/keys"), self.rest("GET", "/v1/models", key=self.made["key"]["secret"]))
 
+    def resources(self) -> Iterator[Step]:
+        """Pages, entity tags and idempotency keys; the neighbour uses the same names and the same keys."""
+        for path, noun in (("/v1/subjects", "subjects"), ("/v1/keys", "keys"), ("/v1/catalogue", "models")):
+            yield self.rest("GET", f"{path}?limit=1", keep=noun)
+            if (cursor := self.made[noun]["next_cursor"]) is not None:
+                yield self.rest("GET", f"{path}?limit=2&cursor={cursor}")
+                yield self.rest("GET", f"/v1/servers?cursor={cursor}")
+        draft = {"slug": "draft", "module": POLICY}
+        yield self.rest("POST", "/v1/policies", draft, keep="draft", idempotency_key="shared")
+        yield self.rest("POST", "/v1/policies", draft, idempotency_key="shared")
+        yield self.rest("POST", "/v1/policies", draft | {"module": "x"}, idempotency_key="shared")
+        yield self.rest("POST", "/v1/keys", {"subject": self.made["subject"]["id"]}, idempotency_key="shared key")
+        yield self.rest("POST", "/v1/keys", {"subject": self.made["subject"]["id"]}, idempotency_key="shared key")
+        path = f"/v1/policies/{self.made['draft']['id']}"
+        yield self.rest("GET", path, keep="shown")
+        yield self.rest("GET", path, if_none_match=self.made["shown tag"])
+        yield self.rest("PUT", path, {"module": POLICY + "# two\n"}, if_match=self.made["shown tag"])
+        yield self.rest("PUT", path, {"module": POLICY}, if_match=self.made["shown tag"])
+        yield from (self.rest("GET", "/v1/policies"), self.rest("DELETE", path), self.rest("GET", path))
+        for kind, stranger in (
+            ("subjects", self.foreign.agent),
+            ("keys", self.foreign.key),
+            ("servers", self.foreign.server),
+            ("tenants", self.foreign.tenant),
+        ):
+            yield self.rest("GET", f"/v1/{kind}/{stranger}")
+            yield self.rest("DELETE", f"/v1/{kind}/{stranger}")
+        yield from (self.rest("GET", "/v1/openapi.json"), self.rest("GET", f"/v1/subjects%2f{self.foreign.agent}"))
+
     def policy(self) -> Iterator[Step]:
         yield from (self.rest("PUT", "/v1/policy", {"module": POLICY}, keep="policy"), self.rest("GET", "/v1/policy"))
         yield self.chat("hello", max_tokens=101)
@@ -399,6 +432,8 @@ class Neighbour:
             b.api("POST", "/v1/revocations", {"credential": newcomer})
             b.api("PUT", "/v1/policy", {"module": f"{POLICY}# {turn}\n"})
             b.wire.send("GET", "/v1/audit/leaves?limit=1000", credential=b.admin)
+            draft, key = {"slug": "draft", "module": f"{POLICY}# {b.canary}\n"}, {"idempotency-key": "shared"}
+            assert b.wire.send("POST", "/v1/policies", credential=b.admin, body=draft, headers=key).status == 200
 
 
 def run(*, noisy: bool) -> list[Seen]:

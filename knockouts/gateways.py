@@ -38,6 +38,7 @@ CAUGHT_BY: tuple[tuple[type[Knocked], str], ...] = (
     (GrantsOff, "MCP-2"),
     (RecordsRaw, "MCP-1"),
     (ManifestUnpinned, "MCP-3"),
+    (ManifestUnpinned, "MCP-3p"),
     (AddressNamed, "MCP-4"),
     (ReachOff, "MCP-4s"),
     (PayloadPasted, "MCP-5"),

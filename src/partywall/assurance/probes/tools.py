@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from partywall.assurance.probe import expect, probe
-from partywall.assurance.target import Target, said
+from partywall.assurance.target import Side, Target, said
 
 METACHARACTERS = (
     "; cat /etc/passwd",
@@ -78,6 +78,42 @@ def drifted(target: Target) -> str:
     finally:
         tool["description"] = original
     return f"refused {after:.0f} s after its manifest changed"
+
+
+@probe(
+    "MCP-3p",
+    "prompts and resources need a grant, and a prompt that is not as it was approved is refused",
+    control="pinned prompts",
+)
+def offered(target: Target) -> str:
+    a = target.a
+    entries = {
+        "hello": {"prompt": "greet"},
+        "changed": {"prompt": "drifted"},
+        "notes": {"resource": "probe://notes"},
+        "secrets": {"resource": "probe://secrets"},
+    }
+    tools = [
+        {"name": name, "description": "Greet somebody.", "annotations": {"partywall/offers": offer}}
+        | {"input_schema": {"type": "object", "properties": {}}}
+        for name, offer in entries.items()
+    ]
+    a.api("POST", "/v1/servers", {"slug": "probe-docs", "url": f"{a.upstream.url}/mcp", "tools": tools})
+    granted = [{"action": "tool.call", "resource": f"tool/probe-docs/{name}"} for name in ("hello", "changed", "notes")]
+    key = a.new_key(a.subject("reader", granted))
+    expect(_carried(a, key, "prompts/get", name="greet"), "a granted prompt as approved is not carried")
+    expect(_carried(a, key, "resources/read", uri="probe://notes"), "a granted resource is not carried")
+    expect(not _carried(a, key, "resources/read", uri="probe://secrets"), "a resource that is not granted was read")
+    expect(not _carried(a, a.bystander_key, "prompts/get", name="greet"), "a prompt that is not granted was carried")
+    expect(not _carried(a, key, "prompts/get", name="drifted"), "a prompt that is not as approved was carried")
+    return "granted and as approved: carried; not granted, or changed: refused"
+
+
+def _carried(side: Side, key: str, method: str, **params: str) -> bool:
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    headers = {"mcp-protocol-version": "2025-11-25"}
+    answer = side.wire.send("POST", "/mcp/probe-docs", credential=key, body=body, headers=headers)
+    return b"carried" in answer.body
 
 
 @probe("MCP-4", "an unregistered server cannot be reached", control="registration")

@@ -161,8 +161,12 @@ class ClientSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SignInSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Sign-in of people. clients: by client_id (`[sign_in.clients.NAME]`), beside our own command line."""
+    """Sign-in of people. clients: by client_id (`[sign_in.clients.NAME]`), beside our own command line.
 
+    lasting_s: how long a sign-in may be renewed by refresh tokens, when a client asks for them; then it begins anew.
+    """
+
+    lasting_s: float = 43_200.0
     clients: dict[str, ClientSettings] = {}
 
 

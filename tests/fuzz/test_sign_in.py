@@ -12,7 +12,8 @@ from partywall.control.sign_in.clients import _check_document_url, _client, chec
 from partywall.decision.ports import Effect
 from partywall.errors import CallerFault
 from partywall.gateway.http import HttpServer
-from partywall.gateway.sign_in import SignInDoor, Steps, parse_fields, parse_form
+from partywall.gateway.sign_in import SignInDoor, parse_fields, parse_form
+from partywall.gateway.sign_in_steps import Steps
 from partywall.telemetry.log import Log
 from partywall.wire.sign_in import parse_request, parse_step
 

@@ -19,7 +19,7 @@ from partywall import gateway, providers
 from partywall.decision.action import CLASSES, ActionType
 from partywall.decision.ports import Effect
 from partywall.gateway.authzen import AuthzenDoor
-from partywall.gateway.code_grant import AUTHORIZATION_CODE, CodeGrant
+from partywall.gateway.code_grant import AUTHORIZATION_CODE, SignInGrant
 from partywall.gateway.exchange import TokenExchange
 from partywall.gateway.http import HttpServer
 from partywall.gateway.mcp import McpDoor
@@ -30,7 +30,8 @@ from partywall.gateway.openapi_door import OpenApiDoor
 from partywall.gateway.rest import RestDoor
 from partywall.gateway.rest_routes import ROUTES
 from partywall.gateway.revocation import RevocationDoor
-from partywall.gateway.sign_in import SignInDoor, Steps
+from partywall.gateway.sign_in import SignInDoor
+from partywall.gateway.sign_in_steps import Steps
 from partywall.providers.operator.provider import OperatorProvider
 from partywall.providers.operator.table import KINDS, actions_of
 from partywall.telemetry.log import Log
@@ -183,13 +184,13 @@ class Front:
             self.road, self.world.door, self.world.facts, self, region="local", trust_domain="x", clock=clock
         )
         grants = {
-            AUTHORIZATION_CODE: CodeGrant(steps, self.road, region="local", clock=clock),
+            AUTHORIZATION_CODE: SignInGrant(AUTHORIZATION_CODE, steps, self.road, region="local", clock=clock),
             TOKEN_EXCHANGE: exchange,
         }
         doors += [
             SignInDoor(steps, public_url="http://127.0.0.1"),
             OAuthDoor(grants, log=Log("gateway", io.StringIO())),
-            RevocationDoor(self.road, self.world.door),
+            RevocationDoor(self.road, self.world.door, steps),
         ]
         doors.append(OpenApiDoor(doors))
         self.doors = {type(door): door for door in doors}
@@ -312,6 +313,8 @@ def test_every_providers_actions_are_in_the_matrix():
 JOBS = {
     "ledger/writer.py:sweep": ActionType.SYSTEM_SWEEP,
     "ledger/writer.py:checkpoint": ActionType.SYSTEM_CHECKPOINT,
+    "ledger/writer.py:departed.close_each": ActionType.SYSTEM_SWEEP,
+    "ledger/indexing.py:index_all": ActionType.SYSTEM_CHECKPOINT,
     "control/upkeep.py:tend": ActionType.SYSTEM_ROTATE,
     "control/leaf_upkeep.py:tend_leaves": ActionType.SYSTEM_SWEEP,
 }
@@ -321,7 +324,7 @@ WAITS = {
     "gateway/worker.py:_start": "waits for the issuer before it serves",
     "gateway/enrolment.py:_renew_forever": "renews this worker's own right",
     "store/directory.py:_poll_forever": "reads the facts that every decision needs",
-    "ledger/writer.py:_every": "runs the jobs above",
+    "ledger/jobs.py:every": "runs the jobs above",
 }
 """Loops with a pause that change nothing of anybody's. This list may only get shorter, too."""
 PROCESSES = ("control", "gateway", "ledger", "store", "keys", "providers")
@@ -338,7 +341,7 @@ def test_every_periodic_job_has_an_action():
 
 
 def periodic(tree):
-    """Names of functions that loop with a pause, and of those handed to `_every`."""
+    """Names of functions that loop with a pause, and of those handed to `every`."""
     for function in ast.walk(tree):
         if not isinstance(function, ast.AsyncFunctionDef | ast.FunctionDef):
             continue
@@ -348,5 +351,5 @@ def periodic(tree):
             )  # a pause of 0 is none
             if "sleep(" in loop or "wait_for(" in loop:
                 yield function.name
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "_every":
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "every":
                 yield ast.unparse(node.args[1]).removeprefix("lambda: ").partition("(")[0]

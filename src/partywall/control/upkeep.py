@@ -26,6 +26,7 @@ SWEEP_S: Final = 60.0
 PUBLIC_KEY_FILE: Final = "issuer.pub"
 _SWEEPS: Final = (
     ("delete from control.authorization_code where expires_at_s < $1", 3_600.0),
+    ("delete from control.refresh_family where expires_at_s < $1", 0.0),
     ("delete from control.access_token where expires_at_s < $1", 60.0),
     ("delete from control.revocation where forget_at_s < $1", 60.0),
     ("delete from control.used_assertion where forget_at_s < $1", 0.0),

@@ -1,7 +1,7 @@
-"""The authorization code at the token endpoint: redeemed on the platform's road, answered on the tenant's.
+"""Codes and refresh tokens at the token endpoint: redeemed on the platform's road, answered on the tenant's.
 
-The code says which user of which tenant; that user then asks for a token of their own, so the tenant's policy may deny
-it and the tenant's log has it. Source: RFC 6749 4.1.3, 5.2; docs/adr/0012-sign-in.md.
+Each says which user of which tenant; that user then asks for a token of their own, so the tenant's policy may deny
+it and the tenant's log has it. Source: RFC 6749 4.1.3, 5.2, 6; docs/adr/0012-sign-in.md.
 """
 
 from __future__ import annotations
@@ -16,20 +16,26 @@ from partywall.decision.ports import Call, Clock
 from partywall.decision.principal import Kind, Principal
 from partywall.errors import Bug, Malformed
 from partywall.gateway.http import Request
-from partywall.gateway.sign_in import Steps, Submits
+from partywall.gateway.sign_in_steps import Steps, Submits
 from partywall.providers.operator import table
 from partywall.wire.ids import TenantId
 from partywall.wire.operations import TokenCreate
 from partywall.wire.sign_in import parse_step
 
 AUTHORIZATION_CODE: Final = "authorization_code"
-_FIELDS: Final = ("client_id", "code", "code_verifier", "redirect_uri", "resource")
+REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105  # a grant's name
+_STEPS: Final = {
+    AUTHORIZATION_CODE: ("redeem", ("client_id", "code", "code_verifier", "redirect_uri", "resource")),
+    REFRESH_TOKEN: ("refresh", ("client_id", "refresh_token", "scope", "resource")),
+}
+"""Grant type -> the step, and what of the form belongs to it."""
 
 
-class CodeGrant:
-    """Exchanges codes for access tokens. No refresh tokens: after 15 minutes the browser signs in again by itself."""
+class SignInGrant:
+    """Gives access tokens for codes, or for refresh tokens. grant: the one of the two that it answers."""
 
-    def __init__(self, steps: Steps, pipeline: Submits, *, region: str, clock: Clock) -> None:
+    def __init__(self, grant: str, steps: Steps, pipeline: Submits, *, region: str, clock: Clock) -> None:
+        self._grant = grant
         self._steps = steps
         self._pipeline = pipeline
         self._region = region
@@ -40,10 +46,13 @@ class CodeGrant:
 
         Raises: Malformed, its code an error of RFC 6749 5.2 in kebab-case (`invalid-grant`); the road's errors.
         """
-        given = {name: form[name] for name in _FIELDS if name in form}
-        reply = await self._steps.take(parse_step({"step": "redeem", **given}), request.trace_id)
+        step, fields = _STEPS[self._grant]
+        given = {name: form[name] for name in fields if name in form}
+        reply = await self._steps.take(parse_step({"step": step, **given}), request.trace_id)
         if "error" in reply:
-            raise Malformed("the code is not good here, or not any more", code=str(reply["error"]).replace("_", "-"))
+            raise Malformed(
+                "it is not good here, or not any more: sign in again", code=str(reply["error"]).replace("_", "-")
+            )
         principal = self._principal(reply)
         request.of(principal.tenant)
         operation = TokenCreate(subject=principal.id)
@@ -53,7 +62,7 @@ class CodeGrant:
             name=table.target_of(operation),
             payload=msgspec.to_builtins(operation),
             trace_id=request.trace_id,
-            parameters=table.parameters_of(operation) | {"grant": AUTHORIZATION_CODE},
+            parameters=table.parameters_of(operation) | {"grant": self._grant},
         )
         effect = await self._pipeline.submit(principal, call)
         if not isinstance(effect.body, bytes):
@@ -62,6 +71,8 @@ class CodeGrant:
         issued = {name: token[name] for name in ("access_token", "token_type", "expires_in")}
         if reply["scopes"] is not None:
             issued["scope"] = " ".join(reply["scopes"])
+        if "refresh_token" in reply:
+            issued["refresh_token"] = reply["refresh_token"]
         return msgspec.json.encode(issued)
 
     def _principal(self, reply: Mapping[str, Any]) -> Principal:

@@ -1,7 +1,7 @@
-"""The revocation endpoint: `POST /v1/oauth/revoke`, by which whoever holds an access token ends it (RFC 7009).
+"""The revocation endpoint: `POST /v1/oauth/revoke`, by which whoever holds a token ends it (RFC 7009).
 
-A token that is none, or none any more, is answered as one that was ended: its holder is rid of it either way. An API
-key is not ended here: a tenant administrator does that.
+A refresh token ends with every access token that came of it. A token that is none, or none any more, is answered as one
+that was ended: its holder is rid of it either way. An API key is not ended here: a tenant administrator does that.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from partywall.gateway.http import Request
 from partywall.gateway.oauth_errors import oauth_body, oauth_headers, oauth_status
 from partywall.gateway.rest import Submitter
 from partywall.gateway.routes.document import PUBLIC, Described, Doc, Documented
+from partywall.gateway.sign_in_steps import Steps
 from partywall.providers.operator import table
 from partywall.wire import replies
 from partywall.wire.oauth import parse_form
 from partywall.wire.operations import TokenEnd
+from partywall.wire.sign_in import parse_step
 
 REVOKE_PATH: Final = "/v1/oauth/revoke"
 
@@ -48,7 +50,8 @@ class RevocationDoor:
     routes: tuple[Documented, ...] = (ROUTE,)
     openai_errors = False
 
-    def __init__(self, pipeline: Submitter, authenticator: Authenticator) -> None:
+    def __init__(self, pipeline: Submitter, authenticator: Authenticator, steps: Steps) -> None:
+        self._steps = steps
         self._pipeline = pipeline
         self._authenticator = authenticator
 
@@ -69,6 +72,9 @@ class RevocationDoor:
         token = parse_form(request.header("content-type"), await request.body()).get("token")
         if token is None:
             raise Malformed("token is missing", code="invalid-request")
+        if token.startswith("pwr_"):
+            await self._steps.take(parse_step({"step": "end", "refresh_token": token}), request.trace_id)
+            return
         try:
             principal = self._authenticator.holder(token)
         except Unauthenticated:

@@ -15,83 +15,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from partywall.decision.action import ActionType
-from partywall.decision.ports import Call, Clock, Effect
-from partywall.decision.principal import Kind, Principal
 from partywall.errors import Bug, Malformed, NotFound, PartywallError
 from partywall.gateway.http import Request
 from partywall.gateway.http_errors import headers_of, status_of
 from partywall.gateway.mcp_authorization import RESOURCE_METADATA, SCOPES
 from partywall.gateway.oauth import TOKEN_PATH
-from partywall.gateway.rest import Allowance
 from partywall.gateway.revocation import REVOKE_PATH
 from partywall.gateway.routes.document import Documented
 from partywall.gateway.routes.sign_in import routes_of
 from partywall.gateway.sign_in_pages import HEADERS, MEDIA_TYPE, consent_page, error_page
+from partywall.gateway.sign_in_steps import Steps
 from partywall.wire.oauth import TOKEN_EXCHANGE
-from partywall.wire.sign_in import ATTEMPT, CALLBACK_PATH, STEP_KINDS, Step, parameters_of, parse_request, parse_step
+from partywall.wire.sign_in import ATTEMPT, CALLBACK_PATH, parse_request, parse_step
 
 AUTHORIZE_PATH: Final = "/v1/oauth/authorize"
 SERVER_METADATA: Final = "/.well-known/oauth-authorization-server"
 QUERY_LIMIT_BYTES: Final = 8_192
 FIELDS_LIMIT: Final = 32
-STEPS_BURST: Final = 100
-STEPS_REFILL_S: Final = 0.1
-"""Of one worker, each step apart: a flood of beginnings waits here, fills no log, and delays nobody who has begun."""
 COOKIE_LIFE_S: Final = 600
 METADATA_LIFE_S: Final = 300
 SCOPES_SUPPORTED: Final = tuple(action.value for action in ActionType if not action.startswith("system."))
 _SERVER: Final = re.compile(r"/mcp/[a-z][a-z0-9_-]{0,62}", re.ASCII)
 _REDIRECT: Final = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
-
-
-class Submits(Protocol):
-    """The only road, as a door sees it."""
-
-    async def submit(self, principal: Principal, call: Call) -> Effect: ...
-
-
-class Steps:
-    """Sign-in's steps on the road, for the browser's door and for the token endpoint."""
-
-    def __init__(self, pipeline: Submits, *, region: str, clock: Clock) -> None:
-        self._pipeline = pipeline
-        self._region = region
-        self._clock = clock
-        self._allowances = {kind: Allowance(clock, burst=STEPS_BURST, refill_s=STEPS_REFILL_S) for kind in STEP_KINDS}
-
-    async def take(self, step: Step, trace_id: str) -> dict[str, Any]:
-        """Return the issuer's reply to a step. Raises: LimitExceeded when they are too many; the road's errors."""
-        self._allowances[type(step)].take()
-        call = Call(
-            action=ActionType.OPERATOR_TOKEN,
-            kind="sign-in",
-            name="*",
-            payload=msgspec.to_builtins(step),
-            trace_id=trace_id,
-            parameters=parameters_of(step),
-        )
-        effect = await self._pipeline.submit(self._nobody(), call)
-        if not isinstance(effect.body, bytes):
-            raise Bug("a sign-in is a stream")
-        return msgspec.json.decode(effect.body, type=dict[str, Any])
-
-    def _nobody(self) -> Principal:
-        """Return who asks before it is known who: the step's own secrets are what the issuer judges."""
-        return Principal(
-            kind=Kind.SYSTEM,
-            id="system:sign-in",
-            region=self._region,
-            tenant=None,
-            credential="sign-in",
-            expires_at_s=self._clock() + 60.0,
-            scopes=frozenset({ActionType.OPERATOR_TOKEN}),
-        )
 
 
 class SignInDoor:
@@ -148,6 +99,7 @@ class SignInDoor:
             redirect_uri=reply["redirect_uri"],
             scopes=reply["scopes"],
             resource=reply["resource"],
+            lasting_s=reply["lasting_s"],
             tenant=reply["tenant"],
         )
         cookie = set_cookie(reply["attempt"], reply["cookie"])
@@ -218,11 +170,11 @@ def server_metadata(public_url: str) -> dict[str, Any]:
         "jwks_uri": f"{public_url}/.well-known/jwks.json",
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", TOKEN_EXCHANGE],
+        "grant_types_supported": ["authorization_code", "refresh_token", TOKEN_EXCHANGE],
         "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": ["none"],
         "revocation_endpoint_auth_methods_supported": ["none"],
-        "scopes_supported": list(SCOPES_SUPPORTED),
+        "scopes_supported": [*SCOPES_SUPPORTED, "offline_access"],
         "client_id_metadata_document_supported": True,
         "authorization_response_iss_parameter_supported": True,
     }

@@ -37,6 +37,7 @@ def consent_page(
     redirect_uri: str,
     scopes: Sequence[str] | None,
     resource: str | None,
+    lasting_s: float | None,
     tenant: str | None,
 ) -> bytes:
     """Return the page that asks the person. host: of the client's document; None for one that the deployment knows."""
@@ -46,6 +47,7 @@ def consent_page(
         "Its answer goes to": urlsplit(redirect_uri).netloc,
         "It may": "do all that you may do" if scopes is None else ", ".join(scopes),
         "Where": "everywhere in one tenant" if resource is None else resource,
+        "How long": "15 minutes" if lasting_s is None else f"up to {lasting_s / 3_600:g} hours, until you sign out",
     }
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.items())
     return _page(

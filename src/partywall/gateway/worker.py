@@ -22,7 +22,7 @@ from partywall.decision.ports import Ledger, Provider
 from partywall.errors import Unavailable
 from partywall.gateway.authenticate import Authenticator
 from partywall.gateway.authzen import AuthzenDoor
-from partywall.gateway.code_grant import AUTHORIZATION_CODE, CodeGrant
+from partywall.gateway.code_grant import AUTHORIZATION_CODE, REFRESH_TOKEN, SignInGrant
 from partywall.gateway.connection import Connection
 from partywall.gateway.enrolment import Enrolment
 from partywall.gateway.exchange import TokenExchange
@@ -36,7 +36,8 @@ from partywall.gateway.openapi_door import OpenApiDoor
 from partywall.gateway.pipeline import Pipeline
 from partywall.gateway.rest import RestDoor
 from partywall.gateway.revocation import RevocationDoor
-from partywall.gateway.sign_in import SignInDoor, Steps
+from partywall.gateway.sign_in import SignInDoor
+from partywall.gateway.sign_in_steps import Steps
 from partywall.ipc import Client
 from partywall.ledger.client import LedgerClient
 from partywall.providers.by_action import ByAction
@@ -271,7 +272,7 @@ class Gateway:
             McpDoor(self.pipeline, self.authenticator, Challenges(self.settings.public_url)),
             SignInDoor(self.sign_in_steps, public_url=self.settings.public_url),
             OAuthDoor(self.make_grants(), log=self.log),
-            RevocationDoor(self.pipeline, self.authenticator),
+            RevocationDoor(self.pipeline, self.authenticator, self.sign_in_steps),
             AuthzenDoor(self.pipeline, self.authenticator, base_url=self.settings.public_url),
             RestDoor(self.pipeline, self.authenticator, self.directory, region=self.region, clock=self.clock),
         ]
@@ -287,8 +288,11 @@ class Gateway:
             trust_domain=self.settings.federation.trust_domain,
             clock=self.clock,
         )
-        code = CodeGrant(self.sign_in_steps, self.pipeline, region=self.region, clock=self.clock)
-        return {TOKEN_EXCHANGE: exchange, AUTHORIZATION_CODE: code}
+        sign_in: dict[str, Grant] = {
+            grant: SignInGrant(grant, self.sign_in_steps, self.pipeline, region=self.region, clock=self.clock)
+            for grant in (AUTHORIZATION_CODE, REFRESH_TOKEN)
+        }
+        return {TOKEN_EXCHANGE: exchange, **sign_in}
 
     async def start(self) -> None:
         """Enrol, load the facts, and look at the database role. Raises: Unavailable: this worker must not serve."""

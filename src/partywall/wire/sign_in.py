@@ -25,6 +25,7 @@ STATE: Final = r"^sgn_[a-z2-7]{26}\.[A-Za-z0-9_-]{43}\Z"
 Url = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[!-~]+\Z")]
 Text = Annotated[str, Meta(max_length=512, pattern=r"^[ -~]*\Z")]
 """What is asked stays in a cookie, sealed: of that a browser keeps 4,096 bytes."""
+RefreshToken = Annotated[str, Meta(pattern=r"^pwr_[a-z2-7]{26}_[A-Za-z0-9_-]{43}\Z")]
 Sealed = Annotated[str, Meta(max_length=4_096, pattern=r"^[A-Za-z0-9_-]+\Z")]
 Secret = Annotated[str, Meta(max_length=128, pattern=r"^[A-Za-z0-9_-]+\Z")]
 
@@ -36,8 +37,8 @@ class _Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Begin(_Step, frozen=True, tag="begin"):
     """A client's authorization request, as it came; members that it may leave out are None.
 
-    Reply: {"attempt", "form", "cookie", "client": {"name", "host"}, "scopes", "resource", "tenant"}, to be shown to the
-    person; or {"location", "error"}: back to the client. Malformed: to nobody but the person.
+    Reply: {"attempt", "form", "cookie", "client": {"name", "host"}, "redirect_uri", "scopes", "resource", "lasting_s",
+    "tenant"}, to be shown to the person; or {"location", "error"}: back to the client. Malformed: to the person alone.
     """
 
     client_id: Url
@@ -79,7 +80,7 @@ class Callback(_Step, frozen=True, tag="callback"):
 
 class Redeem(_Step, frozen=True, tag="redeem"):
     """A client exchanges its code. Reply: {"tenant", "subject", "kind", "credential", "expires_at_s", "scopes",
-    "resource"}: with that credential the subject asks for its own token, on its tenant's road.
+    "resource", "refresh_token"?}: with that credential the subject asks for its own token, on its tenant's road.
     """
 
     client_id: Url
@@ -89,8 +90,23 @@ class Redeem(_Step, frozen=True, tag="redeem"):
     resource: Url | None = None
 
 
-Step = Begin | Continue | Cancel | Callback | Redeem
-STEP_KINDS: Final[tuple[type[Step], ...]] = (Begin, Continue, Cancel, Callback, Redeem)
+class Refresh(_Step, frozen=True, tag="refresh"):
+    """A client exchanges a refresh token, once. Reply: as of Redeem."""
+
+    client_id: Url
+    refresh_token: RefreshToken
+    scope: Text | None = None
+    resource: Url | None = None
+
+
+class End(_Step, frozen=True, tag="end"):
+    """A sign-in ends, with its refresh token and every access token that came of it. Reply: {}."""
+
+    refresh_token: RefreshToken
+
+
+Step = Begin | Continue | Cancel | Callback | Redeem | Refresh | End
+STEP_KINDS: Final[tuple[type[Step], ...]] = (Begin, Continue, Cancel, Callback, Redeem, Refresh, End)
 REQUEST_FIELDS: Final = frozenset(Begin.__struct_fields__)
 
 
@@ -115,6 +131,6 @@ def parse_request(parameters: Mapping[str, str]) -> Begin:
 def parameters_of(step: Step) -> dict[str, Any]:
     """Return what of a step is recorded: which it is, and which client asks. Never a code, state or cookie."""
     recorded: dict[str, Any] = {"operation": f"sign-in.{step.__struct_config__.tag}"}
-    if isinstance(step, Begin | Redeem):
+    if isinstance(step, Begin | Redeem | Refresh):
         recorded["client"] = step.client_id[:128]
     return recorded

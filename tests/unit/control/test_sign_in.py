@@ -55,7 +55,7 @@ def test_a_seal_opens_for_its_purpose_and_its_deployment_alone(tmp_path):
 def test_the_largest_sign_in_fits_into_a_cookie(tmp_path):
     asked = Asked(
         client="c" * 256, redirect_uri="r" * 256, state="s" * 512, challenge="x" * 43,
-        scopes=["tool.call"] * 50, resource="m" * 256,
+        scopes=["tool.call"] * 50, resource="m" * 256, lasting=True,
     )  # fmt: skip
     sent = _Sent(
         attempt="sgn_" + "a" * 26, asked=asked, tenant="ten_" + "a" * 26, provider="idp_" + "a" * 26,

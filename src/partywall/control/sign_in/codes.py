@@ -10,14 +10,14 @@ import base64
 import hashlib
 import hmac
 import secrets
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
-from partywall.control.database import next_revision
-from partywall.control.keyring import SKEW_S
+from partywall.control.sign_in.credentials import end_given, give_credential, refusal, still_bound
+from partywall.control.sign_in.families import begin_family
 from partywall.control.sign_in.request import Asked
-from partywall.control.work import Reply, new_id
+from partywall.control.work import Reply
 from partywall.errors import LimitExceeded, Malformed
 from partywall.wire.sign_in import VERIFIER, Redeem
 
@@ -26,17 +26,12 @@ LIVE_LIMIT: Final = 100
 _COUNT: Final = "select count(*) from control.authorization_code where subject = $1 and expires_at_s > $2"
 _INSERT: Final = """
     insert into control.authorization_code (code_sha256, attempt, tenant, subject, client, redirect_uri, challenge,
-        scopes, resource, ancestors, expires_at_s)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict do nothing returning true"""
+        scopes, resource, ancestors, lasting, expires_at_s)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict do nothing returning true"""
 _FIND: Final = """
     select c.*, s.kind from control.authorization_code c join control.subject s on s.id = c.subject
     where c.code_sha256 = $1 for update of c"""
-_LOCK: Final = "select from control.access_token where id = $1 or ancestors @> array[$1] order by id for update"
-_BOUND: Final = "select true from control.identity_binding where id = any($1::text[]) for share"
-_REVOKE: Final = """
-    insert into control.revocation (credential, revoked_at_s, forget_at_s, revision)
-    select id, $2, expires_at_s + $3, $4 from control.access_token where id = $1 or ancestors @> array[$1]
-    on conflict (credential) do nothing"""
+_USE: Final = "update control.authorization_code set used_at_s = $2, given = $3 where code_sha256 = $1"
 
 
 async def issue_code(
@@ -69,6 +64,7 @@ async def issue_code(
         scopes,
         asked.resource,
         ancestors,
+        asked.lasting,
         now_s + LIFE_S,
     )
     if not made:
@@ -77,47 +73,38 @@ async def issue_code(
 
 
 async def redeem_code(
-    connection: asyncpg.Connection, step: Redeem, *, resource: str | None, now_s: float, life_s: float
+    connection: asyncpg.Connection,
+    step: Redeem,
+    *,
+    resource: str | None,
+    now_s: float,
+    life_s: float,
+    lasting_s: float,
 ) -> Reply:
-    """Return {"tenant", "subject", "kind", "credential", "expires_at_s", "scopes", "resource"}, or {"error"} for
-    whatever is wrong with the code: then what was changed must be committed all the same.
+    """Return what `give_credential` does, maybe with a "refresh_token"; {"error"} for whatever is wrong with the code.
+
+    What was changed must be committed in either case. Raises: LimitExceeded.
     """
     row = await connection.fetchrow(_FIND, _sha256(step.code))
     if row is None:
-        return _refusal()
-    if row["used_at_s"] is not None:
-        await _revoke(connection, row["credential"], now_s)
-        return _refusal()
-    fits = _fits(row, step, resource) and now_s < row["expires_at_s"]
-    # Asked last, and held: a binding that goes now waits, and then ends what is given here.
-    fits = fits and await connection.fetchval(_BOUND, row["ancestors"]) is not None
-    credential = new_id("tok") if fits else None
-    await connection.execute(
-        "update control.authorization_code set used_at_s = $2, credential = $3 where code_sha256 = $1",
-        row["code_sha256"],
-        now_s,
-        credential,
-    )
-    if credential is None:
-        return _refusal()
-    return await _credential(connection, row, credential, now_s + life_s)
-
-
-async def _credential(connection: asyncpg.Connection, row: asyncpg.Record, credential: str, ends_at_s: float) -> Reply:
-    """Let the subject ask for its own token: an id that no token carries, and from which that token descends."""
-    await connection.execute(
-        """insert into control.access_token (id, tenant, subject, expires_at_s, scopes, resource, ancestors)
-           values ($1, $2, $3, $4, $5, $6, $7)""",
-        credential,
-        row["tenant"],
-        row["subject"],
-        ends_at_s,
-        row["scopes"],
-        row["resource"],
-        row["ancestors"],
-    )
-    named: dict[str, Any] = {name: row[name] for name in ("tenant", "subject", "kind", "scopes", "resource")}
-    return {**named, "credential": credential, "expires_at_s": ends_at_s}
+        return refusal()
+    if row["used_at_s"] is not None:  # one of its two users was not the client
+        if row["given"] is not None:
+            await end_given(connection, row["given"], now_s)
+        return refusal()
+    if not (_fits(row, step, resource) and now_s < row["expires_at_s"]):
+        await connection.execute(_USE, row["code_sha256"], now_s, None)
+        return refusal()
+    if not await still_bound(connection, row["ancestors"]):
+        return refusal()
+    more: Reply = {}
+    ancestors, family = row["ancestors"], None
+    if row["lasting"]:
+        family, more["refresh_token"] = await begin_family(connection, row, now_s=now_s, lasting_s=lasting_s)
+        ancestors = [*ancestors, family]
+    given = await give_credential(connection, row, ancestors=ancestors, scopes=row["scopes"], ends_at_s=now_s + life_s)
+    await connection.execute(_USE, row["code_sha256"], now_s, family or given["credential"])
+    return given | more
 
 
 def _fits(row: asyncpg.Record, step: Redeem, resource: str | None) -> bool:
@@ -135,18 +122,6 @@ def proves(verifier: str, challenge: str) -> bool:
         return False
     made = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
     return hmac.compare_digest(made, challenge)
-
-
-async def _revoke(connection: asyncpg.Connection, credential: str | None, now_s: float) -> None:
-    """End what the first use of a code gave: one of its two users was not the client."""
-    if credential is not None:
-        revision = await next_revision(connection)
-        await connection.execute(_LOCK, credential)  # whoever issues a token holds its parents
-        await connection.execute(_REVOKE, credential, now_s, SKEW_S, revision)
-
-
-def _refusal() -> Reply:
-    return {"error": "invalid_grant"}
 
 
 def _sha256(code: str) -> bytes:

@@ -3,7 +3,8 @@
     begin      which client, and what it wants        -> shown to the person
     continue   the person agrees, and says which tenant -> the tenant's identity provider
     callback   the provider vouches for the person    -> a code, to the client
-    redeem     the client proves that it began this   -> a credential for one token
+    redeem     the client proves that it began this   -> a credential for one token, maybe a refresh token
+    refresh    a refresh token, once                  -> the same again
 
 Between begin and callback the person's browser keeps what is known, sealed: an answer counts only in the browser that
 began, so nobody can be signed in as somebody else. Source: docs/adr/0012-sign-in.md, RFC 9700 4.4, 4.7.
@@ -22,15 +23,24 @@ from partywall.control.federation.bindings import choose, find_candidates
 from partywall.control.federation.identity import ExternalIdentity, IdentityProvider, refused
 from partywall.control.sign_in.clients import Clients
 from partywall.control.sign_in.codes import issue_code, redeem_code
+from partywall.control.sign_in.families import end_family, renew
 from partywall.control.sign_in.providers import find_provider, require_provider
 from partywall.control.sign_in.relying_party import RelyingParty
-from partywall.control.sign_in.request import Asked, Refused, answer_url, check_request, check_text, resource_of
+from partywall.control.sign_in.request import (
+    Asked,
+    Refused,
+    answer_url,
+    check_request,
+    check_text,
+    resource_of,
+    scopes_of,
+)
 from partywall.control.sign_in.seal import Seal
 from partywall.control.work import Reply, new_id
 from partywall.decision.ports import Clock
 from partywall.decision.principal import Kind
 from partywall.errors import Malformed, Unauthenticated, Unavailable
-from partywall.wire.sign_in import Begin, Callback, Cancel, Continue, Redeem, Step
+from partywall.wire.sign_in import Begin, Callback, Cancel, Continue, End, Redeem, Refresh, Step
 
 ATTEMPT_LIFE_S: Final = 600.0
 _PEOPLE: Final = frozenset({Kind.USER, Kind.TENANT_ADMIN})
@@ -72,6 +82,7 @@ class SignIn:
         public_url: str,
         region: str,
         access_token_s: float,
+        lasting_s: float,
         clock: Clock,
     ) -> None:
         self._control = control
@@ -81,6 +92,7 @@ class SignIn:
         self._public_url = public_url
         self._region = region
         self._access_token_s = access_token_s
+        self._lasting_s = lasting_s
         self._clock = clock
 
     async def perform(self, step: Step) -> Reply:
@@ -88,18 +100,30 @@ class SignIn:
 
         Raises: Malformed, NotFound: the person is told, and no client; Unavailable.
         """
+        if isinstance(step, Begin | Continue | Cancel | Callback):
+            return await self._browse(step)
+        return await self._exchange(step)
+
+    async def _browse(self, step: Begin | Continue | Cancel | Callback) -> Reply:
         match step:
             case Begin():
                 return await self._begin(step)
             case Continue():
                 return await self._continue(step)
+            case Callback():
+                return await self._callback(step)
             case Cancel():
                 begun = self._begun(step.cookie, step.form)
                 return self._turned_away(begun.asked, "access_denied", "the person did not agree")
-            case Callback():
-                return await self._callback(step)
+
+    async def _exchange(self, step: Redeem | Refresh | End) -> Reply:
+        match step:
             case Redeem():
                 return await self._redeem(step)
+            case Refresh():
+                return await self._refresh(step)
+            case End():
+                return await self._end(step)
 
     async def _begin(self, step: Begin) -> Reply:
         client = await self._clients.find(step.client_id)
@@ -122,6 +146,7 @@ class SignIn:
             "redirect_uri": asked.redirect_uri,
             "scopes": asked.scopes,
             "resource": asked.resource,
+            "lasting_s": self._lasting_s if asked.lasting else None,
             "tenant": step.tenant,
         }
 
@@ -195,8 +220,28 @@ class SignIn:
             return {"error": refusal.error}
         async with self._control.transaction() as connection:
             return await redeem_code(
-                connection, step, resource=resource, now_s=self._clock(), life_s=self._access_token_s
+                connection,
+                step,
+                resource=resource,
+                now_s=self._clock(),
+                life_s=self._access_token_s,
+                lasting_s=self._lasting_s,
             )
+
+    async def _refresh(self, step: Refresh) -> Reply:
+        try:
+            resource, scopes = resource_of(step.resource, self._public_url), scopes_of(step.scope)
+        except Refused as refusal:
+            return {"error": refusal.error}
+        async with self._control.transaction() as connection:
+            return await renew(
+                connection, step, resource=resource, scopes=scopes, now_s=self._clock(), life_s=self._access_token_s
+            )
+
+    async def _end(self, step: End) -> Reply:
+        async with self._control.transaction() as connection:
+            await end_family(connection, step.refresh_token, self._clock())
+        return {}
 
     # --- what the browser keeps ---------------------------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ class SignInPart:
             public_url=settings.public_url,
             region=settings.region,
             access_token_s=settings.issuer.access_token_s,
+            lasting_s=settings.sign_in.lasting_s,
             clock=clock,
         )
 

@@ -17,12 +17,17 @@ from partywall.errors import Malformed
 from partywall.wire.sign_in import CHALLENGE, Begin
 
 _SERVER: Final = re.compile(r"/mcp/[a-z][a-z0-9_-]{0,62}", re.ASCII)
-_OIDC_SCOPES: Final = frozenset({"openid", "profile", "email", "offline_access"})
+OFFLINE: Final = "offline_access"
+"""Asks for refresh tokens (OpenID Connect Core 11)."""
+_OIDC_SCOPES: Final = frozenset({"openid", "profile", "email", OFFLINE})
 """What clients ask every authorization server for: it gives nothing here, and refusing it would help nobody."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that may be answered. scopes None: all that the person is granted. resource None: the deployment."""
+    """A request that may be answered. scopes None: all that the person is granted. resource None: the deployment.
+
+    lasting: whether refresh tokens are asked for.
+    """
 
     client: str
     redirect_uri: str
@@ -30,6 +35,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     challenge: str
     scopes: list[str] | None
     resource: str | None
+    lasting: bool
 
 
 class Refused(Exception):
@@ -55,8 +61,9 @@ def check_request(begin: Begin, client: Client, public_url: str) -> Asked:
         redirect_uri=begin.redirect_uri,
         state=begin.state,
         challenge=begin.code_challenge or "",
-        scopes=_scopes(begin.scope),
+        scopes=scopes_of(begin.scope),
         resource=resource_of(begin.resource, public_url),
+        lasting=OFFLINE in (begin.scope or "").split(),
     )
 
 
@@ -69,7 +76,8 @@ def resource_of(resource: str | None, public_url: str) -> str | None:
     raise Refused("invalid_target", f"a resource is {public_url} or {public_url}/mcp/SERVER")
 
 
-def _scopes(scope: str | None) -> list[str] | None:
+def scopes_of(scope: str | None) -> list[str] | None:
+    """Return the actions that a scope names, None for no wish. Raises: Refused."""
     wanted = set((scope or "").split()) - _OIDC_SCOPES
     if not wanted:
         return None

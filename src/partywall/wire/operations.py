@@ -535,7 +535,7 @@ class CollectionDelete(_Change, frozen=True, tag="collection.delete"):
 
 
 class BreakGlassCreate(_Change, frozen=True, tag="break-glass.create"):
-    """operator.tenant on `break-glass/<tenant id>`. Asks a tenant to let this operator look into it.
+    """operator.tenant on `break-glass/<id>`, the tenant's. Asks a tenant to let this operator look into it.
 
     It is in the tenant's own log before it is done, justification included: that text is for the record. life_s: how
     long an approval lasts. Reply: request object: id, tenant, requester, justification, actions, life_s, state,

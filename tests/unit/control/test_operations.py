@@ -20,7 +20,7 @@ OPERATIONS = ops.Operation.__args__
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.__name__)
 def test_the_rule_is_what_the_docstring_says(operation):
-    said = re.match(r"(?P<action>[a-z.]+) on `(?P<kind>[a-z]+)/(?P<target>\*|<id>)`", operation.__doc__)
+    said = re.match(r"(?P<action>[a-z.]+) on `(?P<kind>[a-z-]+)/(?P<target>\*|<id>)`", operation.__doc__)
     rule = RULES[operation]
     assert rule.action == said["action"]
     assert rule.kind == said["kind"]

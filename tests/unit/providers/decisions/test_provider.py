@@ -139,3 +139,10 @@ def test_whatever_can_be_granted_can_be_asked_about():
 def test_the_usual_words_mean_actions_of_their_kind():
     assert COMMON["tool"]["call"] is ActionType.TOOL_CALL
     assert all(isinstance(action, ActionType) for words in COMMON.values() for action in words.values())
+
+
+def test_questions_leave_the_roads_memory_alone(front):
+    _made, road = provider_of(front)
+    submit(front, road, parse_evaluations(USE | {"evaluations": [{}, {"action": {"name": "list"}}]}))
+    remembered = road._decider._cells[front.world.tenant].grants
+    assert {key[6] for key in remembered} == {ActionType.DECISION_EVALUATE}

@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "token": ("partywall.cli.key:token", "Make short-lived access tokens."),
     "idp": ("partywall.cli.federation:idp", "Trust external issuers: clusters, clouds, CI, SPIFFE, your people's."),
     "binding": ("partywall.cli.federation:binding", "Say which of their subjects is which of yours (tenant-admin)."),
+    "collection": ("partywall.cli.collection:collection", "Make, fill and search collections of documents."),
     "server": ("partywall.cli.server:server", "Register MCP servers and approve their tools (tenant-admin)."),
     "policy": ("partywall.cli.policy_draft:policy", "Test, check, evaluate and activate policies."),
     "plan": ("partywall.assurance.plan.command:plan", "Check infrastructure and schema changes (CI, no platform needed)."),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey
 from tests.scenarios.platform_fixture import Platform
+from tests.scenarios.test_embeddings_door import wait_for_embeddings
 
 from partywall.assurance.upstream import Upstream
 from partywall.assurance.wire import Wire
@@ -130,6 +131,33 @@ def test_the_log_has_it_all_and_verifies(newcomer: Run, acme: str, tmp_path: Pat
     report = newcomer("audit", "verify", str(archive))
     assert report["holds"]
     assert report["leaves"] == exported["leaves"] > 20
+
+
+def test_documents_are_added_found_and_removed(newcomer: Run, acme: str, platform: Platform, tmp_path: Path) -> None:
+    wait_for_embeddings(platform)
+    newcomer("model", "add", "acme-cli", "minilm", "--minilm")
+    mine = ("--profile", acme)
+    made = newcomer(*mine, "collection", "create", "handbook", "--model", "minilm")
+    assert newcomer(*mine, "collection", "list") == {"collections": [made]}
+    rights = ("ingest=collection/handbook", "retrieval.search=collection/handbook", "embed=model/minilm")
+    words = [word for right in rights for word in ("--grant", right)]
+    key = ("--key", newcomer(*mine, "agent", "create", "librarian", *words)["key"]["secret"])
+    files = {"mail.md": "Mail is answered within one day.", "holiday.txt": "Thirty days of holiday a year."}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    paths = [str(tmp_path / name) for name in files]
+    added = newcomer(*key, "collection", "add", "handbook", *paths, "--meta", "team=people")
+    assert [one["changed"] for one in added["documents"]] == [True, True]
+    again = newcomer(*key, "collection", "add", "handbook", *paths, "--meta", "team=people")
+    assert [one["changed"] for one in again["documents"]] == [False, False]
+    [best] = newcomer(*key, "collection", "search", "handbook", "vacation", "--limit", "1")["results"]
+    assert best["text"] == files["holiday.txt"]
+    assert newcomer(*key, "collection", "search", "handbook", "x", "--filter", "team=none")["results"] == []
+    gone = newcomer(*key, "collection", "delete", "handbook", "--document", best["document"])
+    assert gone == {"id": best["document"], "deleted": True}
+    newcomer(*mine, "collection", "delete", "handbook", "--yes")
+    refused = newcomer(*key, "collection", "search", "handbook", "vacation", status=1)
+    assert refused["code"] == "not-found"
 
 
 def test_an_issuer_is_trusted_bound_and_removed(newcomer: Run, acme: str, tmp_path: Path) -> None:

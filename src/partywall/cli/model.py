@@ -12,6 +12,7 @@ from partywall.cli.resolve import model_id, tenant_id
 from partywall.settings import default_home
 
 LOCAL_MODEL = "smollm2"
+LOCAL_EMBEDDINGS = {"upstream": "local:minilm", "upstream_model": "minilm", "dimensions": 384}
 _COLUMNS = ("slug", "id", "upstream_model", "hosted", "context_tokens", "classification")
 
 
@@ -23,11 +24,15 @@ def model() -> None:
 @model.command(
     epilog="\b\nExamples:\n  partywall model add acme smollm2 --local\n"
     "  partywall model add acme small --upstream http://127.0.0.1:8000 --upstream-model small-1\n"
-    "  partywall model add acme big --upstream https://models.example --upstream-model big-1 --hosted"
+    "  partywall model add acme big --upstream https://models.example --upstream-model big-1 --hosted\n"
+    "  partywall model add acme minilm --minilm\n"
+    "  partywall model add acme far --upstream https://models.example --upstream-model e-1 --embeddings 1536 --hosted"
 )
 @click.argument("tenant_")
 @click.argument("slug")
 @click.option("--local", is_flag=True, help="The model server of this machine's platform (SmolLM2).")
+@click.option("--minilm", is_flag=True, help="The embedding model of this platform (all-MiniLM-L6-v2).")
+@click.option("--embeddings", type=click.IntRange(1, 2000), metavar="DIMENSIONS", help="It makes vectors, this long.")
 @click.option("--upstream", metavar="URL", help="An OpenAI-compatible server, without /v1.")
 @click.option("--upstream-model", metavar="NAME", help="The model's name there.")
 @click.option("--hosted", is_flag=True, help="Bytes leave to a third party: an exposure, to policy and record.")
@@ -40,6 +45,8 @@ def add(
     tenant_: str,
     slug: str,
     local: bool,
+    minilm: bool,
+    embeddings: int | None,
     upstream: str | None,
     upstream_model: str | None,
     hosted: bool,
@@ -50,14 +57,17 @@ def add(
     api, out = Api.from_context(context), Output(as_json=as_json)
     if local:
         upstream, upstream_model = _local_model(), LOCAL_MODEL
-    if not (upstream and upstream_model):
-        raise click.UsageError("give --local, or both --upstream URL and --upstream-model NAME")
-    body = {"slug": slug, "upstream": upstream, "upstream_model": upstream_model, "hosted": hosted,
+    if not minilm and not (upstream and upstream_model):
+        raise click.UsageError("give --local, --minilm, or both --upstream URL and --upstream-model NAME")
+    body: dict[str, Any] = {"slug": slug, "upstream": upstream, "upstream_model": upstream_model, "hosted": hosted,
             "context_tokens": context_tokens}  # fmt: skip
+    if minilm or embeddings is not None:
+        body |= {"purpose": "embeddings", "dimensions": embeddings} | (LOCAL_EMBEDDINGS if minilm else {})
     made = api.post(f"/v1/tenants/{tenant_id(api, tenant_)}/models", body)
     out.data(made)
     out.done(f"model {slug} of {tenant_} is {made['id']}")
-    out.next(f"grant it: partywall agent grant AGENT model.request=model/{slug}")
+    action = "embed" if "purpose" in body else "model.request"
+    out.next(f"grant it: partywall agent grant AGENT {action}=model/{slug}")
 
 
 def _local_model() -> str:

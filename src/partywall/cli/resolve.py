@@ -33,6 +33,11 @@ def draft_id(api: Api, given: str) -> str:
     return _id_of(given, lambda: api.get_all("/v1/policies", "drafts"), "draft")
 
 
+def collection_id(api: Api, given: str) -> str:
+    """Return a collection's id. Raises: click.ClickException when none has this slug."""
+    return _id_of(given, lambda: api.get_all("/v1/collections", "collections"), "collection")
+
+
 def model_id(api: Api, tenant: str, given: str) -> str:
     """Return the id of a tenant's model. Raises: click.ClickException when none has this slug."""
     return _id_of(given, lambda: api.get_all(f"/v1/tenants/{tenant}/models", "models"), "model")

@@ -7,8 +7,8 @@ one transaction. Source: RFC 8693, RFC 7523 section 3, ADR-0011.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final
 
@@ -17,8 +17,9 @@ import msgspec
 
 from partywall.control.caller import Credential, find_credential, lock_lineage
 from partywall.control.database import Database
-from partywall.control.federation.bindings import choose, find_candidates
+from partywall.control.federation.bindings import Candidates, choose, find_candidates
 from partywall.control.federation.identity import ExternalIdentity, refused
+from partywall.control.federation.recent import Recent
 from partywall.control.federation.token import ReadToken, audiences_of, read_token, trust_domain_of
 from partywall.control.federation.verifier import Verifier
 from partywall.decision.ports import Clock
@@ -36,8 +37,8 @@ _HOLD: Final = """
     join control.tenant t on t.id = b.tenant and t.state = 'active'
     join control.subject s on s.id = b.subject and s.tenant = b.tenant and s.state = 'active'
     where b.id = $1 and b.subject = $2 and b.tenant = $3 for share of b, s"""
-PROVED_S: Final = 2.0
-PROVED_LIMIT: Final = 1_024
+RECENT_S: Final = 2.0
+"""Only this process changes bindings, and forgets then; this bounds what a restored database may leave."""
 FORGET_S: Final = 60.0
 """How long after its end a used assertion is remembered: longer than clocks differ."""
 
@@ -95,11 +96,13 @@ class Prover:
         self._verifier = verifier
         self._region = region
         self._clock = clock
-        self._proved: OrderedDict[tuple[bytes, str | None], tuple[float, Proof]] = OrderedDict()
+        self._proved: Recent[tuple[bytes, str], Proof] = Recent(clock, life_s=RECENT_S)
+        self._candidates: Recent[tuple[str, str, str], Candidates] = Recent(clock, life_s=RECENT_S)
 
     def forget(self) -> None:
         """Prove everything anew."""
-        self._proved.clear()
+        self._proved.forget()
+        self._candidates.forget()
 
     async def identify(self, raw_token: str, tenant: str | None) -> Identified | Unidentified:
         """Answer a gateway. Raises: Unavailable when the provider or the database is out of reach."""
@@ -148,24 +151,18 @@ class Prover:
 
         What was proved a moment ago is not proved again: the gateway asks, and then comes back with a permit.
         """
-        asked = (hashlib.sha256(raw_token.encode("utf-8", "surrogatepass")).digest(), named)
-        found = self._proved.get(asked)
-        if found is not None and found[0] > self._clock():
-            return found[1]
-        proof = await self._prove_anew(raw_token, named)
-        for about in (asked, (asked[0], proof.tenant)):
-            self._proved[about] = (self._clock() + PROVED_S, proof)
-            if len(self._proved) > PROVED_LIMIT:
-                self._proved.popitem(last=False)
-        return proof
-
-    async def _prove_anew(self, raw_token: str, named: str | None) -> Proof:
         token = read_token(raw_token)
         tenant = named or self._tenant_of(token)
+        digest = hashlib.sha256(raw_token.encode()).digest()
+        return await self._proved.get((digest, tenant), functools.partial(self._prove_anew, token, tenant))
+
+    async def _prove_anew(self, token: ReadToken, tenant: str) -> Proof:
         issuer, subject = _claimed(token)
-        candidates = await find_candidates(
-            self._control, tenant=tenant, issuer=issuer, subject=subject, region=self._region
+
+        look = functools.partial(
+            find_candidates, self._control, tenant=tenant, issuer=issuer, subject=subject, region=self._region
         )
+        candidates = await self._candidates.get((tenant, issuer, subject), look)
         identity = await self._verifier.verify_read(candidates.provider, token)
         try:
             binding = choose(identity, candidates.bindings)

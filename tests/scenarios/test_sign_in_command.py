@@ -72,7 +72,18 @@ def test_a_person_signs_in_in_a_browser_looks_and_signs_out(terminal, organisati
     who = terminal.run("whoami")
     assert (who["subject"], who["tenant"], who["kind"]) == (organisation.alice, organisation.acme["id"], "user")
     assert who["accepted"] is True
-    token = json.loads(Path(saved["file"]).read_text())["profiles"]["me"]["key"]
+    file = Path(saved["file"])
+    # the token's end draws near: commands at the same time renew it once, and go on
+    content = json.loads(file.read_text())
+    content["profiles"]["me"]["ends_at_s"] = 0.0
+    file.write_text(json.dumps(content))
+    several = [terminal.start("whoami", "--json") for _ in range(3)]
+    again = {json.loads(terminal.finish(process)[0])["credential"] for process in several}
+    assert len(again) == 1
+    assert again != {who["credential"]}
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    token = json.loads(file.read_text())["profiles"]["me"]["key"]
+    assert organisation.get("/v1/models", token).status_code == 200
     assert terminal.run("logout") == {"profile": "me", "revoked": True}
     assert organisation.get("/v1/models", token).status_code == 401
     assert "nobody is signed in" in terminal.run("whoami", status=1)

@@ -73,9 +73,14 @@ class Api:
         chosen = context.find_object(dict) or {}
         url, key = chosen.get("url"), chosen.get("key")
         if not (url and key):
-            saved = CredentialsStore().get(chosen.get("profile"))
+            store = CredentialsStore()
+            saved = store.get(chosen.get("profile"))
             # a saved key goes only where it was saved for
             if saved is not None and (url is None or url.rstrip("/") == saved.url):
+                if saved.refresh and not key:
+                    from partywall.cli.sign_in import fresh
+
+                    saved = fresh(store, chosen.get("profile") or store.current, saved)
                 url, key = url or saved.url, key or saved.key
         return cls(url or DEFAULT_URL, key, as_json=bool(context.params.get("as_json")))
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -12,11 +15,16 @@ from partywall.settings import default_home
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """Where to call, and with which API key."""
+    """Where to call, and with which API key or access token.
+
+    refresh, ends_at_s (Unix seconds): of a sign-in that lasts, how to renew the token and when.
+    """
 
     url: str
     key: str
     note: str = ""
+    refresh: str = ""
+    ends_at_s: float = 0.0
 
 
 class _File(msgspec.Struct):
@@ -55,6 +63,17 @@ class CredentialsStore:
         if use or file.current not in file.profiles:
             file.current = name
         self._write(file)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other commands from renewing a sign-in meanwhile: a refresh token is good once."""
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
 
     def forget(self, name: str) -> None:
         """Remove a profile. Raises: click.ClickException."""

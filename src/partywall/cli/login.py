@@ -13,7 +13,7 @@ import click
 from partywall.cli.client import DEFAULT_URL, Api, ApiError
 from partywall.cli.credentials import CredentialsStore, Profile
 from partywall.cli.output import Output, json_option
-from partywall.cli.sign_in import in_browser, on_device
+from partywall.cli.sign_in import in_browser, on_device, profile_of
 
 
 @click.command(
@@ -64,8 +64,10 @@ def login(
         token = on_device(api, issuer=issuer, client_id=client_id, tenant=tenant, tell=_tell)
     else:
         token = in_browser(api, tenant=tenant, open_browser=webbrowser.open if browser else _no_browser, tell=_tell)
-    _save(out, name or "me", Profile(url=url, key=token["access_token"]))
-    out.line(f"good for {token['expires_in'] // 60} minutes; then sign in again")
+    saved = profile_of(url, token)
+    _save(out, name or "me", saved)
+    if not saved.refresh:
+        out.line(f"good for {token['expires_in'] // 60} minutes; then sign in again")
     out.next("partywall whoami")
 
 
@@ -96,7 +98,9 @@ def logout(context: click.Context, *, as_json: bool) -> None:
         raise click.ClickException("nobody is signed in")
     is_token = not saved.key.startswith("pw_")
     if is_token:
-        Api(saved.url, None, as_json=as_json).form(f"{saved.url}/v1/oauth/revoke", {"token": saved.key})
+        Api(saved.url, None, as_json=as_json).form(
+            f"{saved.url}/v1/oauth/revoke", {"token": saved.refresh or saved.key}
+        )
     store.forget(name)
     out.data({"profile": name, "revoked": is_token})
     out.done(f"signed out of {saved.url}" if is_token else f"forgot the API key of profile {name}; it still works")

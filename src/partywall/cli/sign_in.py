@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import click
 
 from partywall.cli.client import Api, ApiError
+from partywall.cli.credentials import CredentialsStore, Profile
 
 CLIENT_ID: Final = "partywall-cli"
 METADATA_PATH: Final = "/.well-known/oauth-authorization-server"
@@ -26,11 +27,37 @@ BROWSER_LIMIT_S: Final = 300.0
 DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 EXCHANGE_GRANT: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 ID_TOKEN: Final = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105  # a type's name
+RENEW_S: Final = 60.0
+"""How long before its end a token is renewed."""
 SLOWER_S: Final = 5.0
 _DONE: Final = b"<!doctype html><title>Partywall</title><p>You may close this page and go back to the terminal.</p>"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 Tell = Callable[[str], None]
+
+
+def fresh(store: CredentialsStore, name: str, saved: Profile) -> Profile:
+    """Return a profile whose access token is good for a while, renewed and saved when it was not.
+
+    Raises: click.ClickException when the sign-in has ended.
+    """
+    if time.time() < saved.ends_at_s - RENEW_S:
+        return saved
+    with store.locked():
+        saved = store.get(name) or saved
+        if time.time() < saved.ends_at_s - RENEW_S:  # another command was faster
+            return saved
+        form = {"grant_type": "refresh_token", "client_id": CLIENT_ID, "refresh_token": saved.refresh}
+        token = _granted(Api(saved.url, None), f"{saved.url}/v1/oauth/token", form)
+        renewed = profile_of(saved.url, token)
+        store.save(name, renewed, use=False)
+        return renewed
+
+
+def profile_of(url: str, token: Mapping[str, Any]) -> Profile:
+    """Return what is saved of a token response."""
+    ends_at_s = time.time() + float(token["expires_in"])
+    return Profile(url=url, key=token["access_token"], refresh=token.get("refresh_token", ""), ends_at_s=ends_at_s)
 
 
 def in_browser(api: Api, *, tenant: str | None, open_browser: Callable[[str], bool], tell: Tell) -> dict[str, Any]:
@@ -46,6 +73,7 @@ def in_browser(api: Api, *, tenant: str | None, open_browser: Callable[[str], bo
             "state": state,
             "code_challenge": challenge,
             "code_challenge_method": "S256",
+            "scope": "offline_access",
         }
         if tenant is not None:
             asked["tenant"] = tenant
@@ -111,7 +139,7 @@ def _granted(api: Api, endpoint: str, form: Mapping[str, str]) -> dict[str, Any]
         answer: dict[str, Any] = api.form(endpoint, form)
     except ApiError as error:
         said = error.problem.get("error_description")
-        raise click.ClickException(f"not signed in: {said or error.message}") from None
+        raise click.ClickException(f"not signed in: {said or error.message}\nNext: partywall login") from None
     return answer
 
 

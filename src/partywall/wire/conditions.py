@@ -20,7 +20,7 @@ TAGS_LIMIT: Final = 16
 ANY: Final = "*"
 NO_TAG: Final = '""'
 """An entity tag that nothing has."""
-_TAG: Final = re.compile(r'\s*(W/)?("[!#-~]{0,128}")\s*', re.ASCII)
+_TAG: Final = re.compile(r'[ \t]*(W/)?("[!#-~]{0,128}")[ \t]*(,|\Z)', re.ASCII)
 _KEY: Final = re.compile(r'(?P<quote>"?)(?P<key>[!#-~]{1,255})(?P=quote)', re.ASCII)
 
 Tag = Annotated[str, Meta(pattern=r'^(\*|"[!#-~]{0,128}")\Z')]
@@ -47,13 +47,18 @@ def parse_tags(header: str, *, weak: bool) -> list[str]:
     """
     if header.strip() == ANY:
         return [ANY]
-    parts = header.split(",")
-    if len(parts) > TAGS_LIMIT:
-        raise Malformed(f"at most {TAGS_LIMIT} entity tags", code="bad-condition")
-    matches = [_TAG.fullmatch(part) for part in parts]
-    if not all(matches):
-        raise Malformed('entity tags look like "…", as the ETag header gave them', code="bad-condition")
-    return [match[2] for match in matches if match is not None and (weak or match[1] is None)]
+    tags: list[str] = []
+    at = 0
+    for _ in range(TAGS_LIMIT):
+        match = _TAG.match(header, at)
+        if match is None:
+            raise Malformed('entity tags look like "…", as the ETag header gave them', code="bad-condition")
+        if weak or match[1] is None:
+            tags.append(match[2])
+        at = match.end()
+        if not match[3]:
+            return tags
+    raise Malformed(f"at most {TAGS_LIMIT} entity tags", code="bad-condition")
 
 
 def parse_key(header: str) -> str:

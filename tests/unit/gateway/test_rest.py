@@ -92,3 +92,41 @@ async def test_a_body_says_what_it_is(front):
         )
         assert (answer.status, answer.json["code"]) == (415, "unsupported-media-type")
     assert front.road.calls == []
+
+
+async def test_what_the_caller_has_already_is_not_sent_again(front):
+    path = f"/v1/subjects/{front.world.agent}"
+    first = await front.ask("GET", path, front.admin)
+    assert first.status == 200
+    tag = first.headers["etag"].encode()
+    for known, status in ((tag, 304), (b"W/" + tag, 304), (b"*", 304), (b'"x"', 200), (b'"x", ' + tag, 304)):
+        answer = await front.ask("GET", path, front.admin, headers=[(b"if-none-match", known)])
+        assert (answer.status, answer.headers["etag"]) == (status, first.headers["etag"])
+        assert answer.body == (b"" if status == 304 else first.body)
+
+
+async def test_conditions_travel_inside_the_operation(front):
+    headers = [(b"if-match", b'"x"'), (b"idempotency-key", b"k")]
+    path = f"/v1/subjects/{front.world.agent}"
+    await front.ask("PATCH", path, front.admin, {"clearance": 2}, headers=headers)
+    [(_principal, call)] = front.road.calls
+    assert call.payload["conditions"] == {"if_match": ['"x"'], "idempotency_key": "k"}
+    assert "conditions" not in call.parameters
+    for name in ("conditions", "subject", "operation"):
+        answer = await front.ask("PATCH", path, front.admin, {"clearance": 2, name: {}})
+        assert (answer.status, answer.json["code"]) == (400, "bad-request")
+    await front.ask("PATCH", path, front.admin, {"clearance": 2})
+    assert "conditions" not in front.road.calls[-1][1].payload
+
+
+async def test_a_slash_inside_a_segment_is_none(front):
+    for path in ("/v1/subjects", "/v1/memory/a"):
+        sent = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+        messages = []
+
+        async def send(message, messages=messages):
+            messages.append(message)
+
+        await front.app(sent | {"raw_path": path.replace("/", "%2F").encode()}, None, send)
+        assert messages[0]["status"] == 400
+    assert front.road.calls == []

@@ -90,3 +90,31 @@ def test_an_owner_is_asked_for_and_never_assumed():
 def test_a_value_is_never_recorded():
     call = ask("PUT", "/v1/memory/k", {"value": "CANARY"})
     assert "CANARY" not in repr(call.parameters)
+
+
+def test_a_list_takes_its_page_from_the_query():
+    call = ask("GET", "/v1/subjects", limit="7", cursor="abc", kind="agent")
+    assert call.payload == {"operation": "subject.list", "limit": 7, "cursor": "abc", "kind": "agent"}
+    for bad in ({"limit": "7.0"}, {"limit": "0"}, {"limit": "201"}, {"cursor": ""}, {"kind": "tenant"}, {"slug": "a"}):
+        with pytest.raises(Malformed):
+            ask("GET", "/v1/subjects", **bad)
+
+
+def test_an_id_of_another_kind_is_none_in_a_path():
+    with pytest.raises(Malformed) as caught:
+        ask("DELETE", f"/v1/keys/{AGENT}")
+    assert caught.value.code == "malformed-id"
+
+
+def test_a_words_own_route_comes_before_a_name():
+    route, names = ROUTER.match("GET", "/v1/policy/revisions")
+    assert (route.pattern, names) == ("/v1/policy/revisions", {})
+
+
+def test_one_grant_is_taken_by_its_parameters():
+    call = ask("DELETE", f"/v1/subjects/{AGENT}/grants", action="memory", resource="memory/self")
+    assert (call.action, call.name) == ("grant", AGENT)
+    with pytest.raises(Malformed):
+        ask("DELETE", f"/v1/subjects/{AGENT}/grants")
+    with pytest.raises(Malformed):
+        ask("DELETE", f"/v1/subjects/{AGENT}/grants", {}, action="memory", resource="memory/self")

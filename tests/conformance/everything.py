@@ -163,21 +163,21 @@ async def complete(_context, params):
 
 def approved():
     """What a tenant-admin approves of all this: tools, and the rest as entries that say what they are."""
-    from partywall.providers.tools.offers import ANNOTATION, prompt_schema
+    from partywall.decision.manifest import OFFERS, prompt_schema
 
     yield from ({"name": name, "description": said, "input_schema": NOTHING} for name, said in TOOLS.items())
     for name, (said, arguments) in PROMPTS.items():
         listed = [{"name": one, "description": f"The {one}", "required": True} for one in arguments]
         yield {
             "name": f"prompt.{name}", "description": said, "input_schema": prompt_schema(listed),
-            "annotations": {ANNOTATION: {"prompt": name}},
+            "annotations": {OFFERS: {"prompt": name}},
         }  # fmt: skip
     for uri, (name, said, kind) in RESOURCES.items():
-        offer = {ANNOTATION: {"resource": uri, "mimeType": kind}}
+        offer = {OFFERS: {"resource": uri, "mimeType": kind}}
         yield {"name": name, "description": said, "input_schema": NOTHING, "annotations": offer}
     uri, name, said = TEMPLATE
     schema = {"type": "object", "properties": {"id": {"type": "string", "maxLength": 20}}, "required": ["id"]}
-    offer = {ANNOTATION: {"template": uri, "mimeType": "application/json"}}
+    offer = {OFFERS: {"template": uri, "mimeType": "application/json"}}
     yield {"name": name, "description": said, "input_schema": schema, "annotations": offer}
 
 

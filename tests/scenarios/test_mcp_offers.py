@@ -11,10 +11,10 @@ from tests.tool_servers import ToolServer
 from tests.unit.tools.test_offers import entry
 from tests.unit.tools.test_provider import Bench
 
-from partywall.decision.manifest import tool_digest
+from partywall.cli.manifest import fetch_tools
+from partywall.decision.manifest import prompt_schema, tool_digest
 from partywall.errors import ProviderRefused
 from partywall.providers.tools import drift
-from partywall.providers.tools.offers import prompt_schema
 
 POLICY = """package tenant
 
@@ -33,7 +33,7 @@ class Docs:
     GRANTED = ("prompt.test_prompt_with_arguments", "static-text", "template", "test_tool_with_progress")
 
     def __init__(self, side, neighbour, port):
-        self.side, self.neighbour = side, neighbour
+        self.side, self.neighbour, self.port = side, neighbour, port
         for one in (side, neighbour):
             one.api(
                 "POST", "/v1/servers",
@@ -149,6 +149,22 @@ def test_an_entry_that_is_nothing_is_not_approved(docs):
     body = {"slug": "wrong", "url": "http://127.0.0.1:9/mcp", "tools": [tool]}
     answer = docs.side.wire.send("POST", "/v1/servers", credential=docs.side.admin, body=body)
     assert (answer.status, answer.json()["code"]) == (400, "bad-manifest")
+
+
+def test_what_the_command_line_fetches_is_approved_and_carried(docs):
+    url = f"http://127.0.0.1:{docs.port}/mcp"
+    entries = fetch_tools(url, offers=True)
+    kinds = [name.partition(".")[0] for name in (entry["name"] for entry in entries) if "." in name]
+    assert {kind: kinds.count(kind) for kind in kinds} == {"prompt": 4, "resource": 2, "template": 1}
+    assert {tool["name"] for tool in fetch_tools(url)} == {tool["name"] for tool in entries if "." not in tool["name"]}
+    docs.side.api("POST", "/v1/servers", {"slug": "fetched", "url": url, "tools": entries})
+    key = docs.side.new_key(docs.side.subject("all", [{"action": "tool.call", "resource": "tool/fetched/*"}]))
+    for method, params in (
+        ("prompts/get", {"name": "test_prompt_with_arguments", "arguments": {"arg1": "a", "arg2": "b"}}),
+        ("resources/read", {"uri": "test://static-binary"}), ("resources/read", {"uri": "test://template/7/data"}),
+        ("tools/call", {"name": "test_simple_text"}),
+    ):  # fmt: skip
+        assert "result" in docs.ask(method, server="fetched", key=key, **params).json()
 
 
 # --- pins -------------------------------------------------------------------------------------------------------------

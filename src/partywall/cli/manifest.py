@@ -1,11 +1,12 @@
-"""Asks an MCP server for its tools over streamable HTTP: `initialize`, `tools/list` with its pages, and no more.
+"""Asks an MCP server over streamable HTTP for its tools, and for what else it offers: `initialize` and its lists.
 
-Source: MCP 2025-11-25, "Streamable HTTP" and "Tools".
+Source: MCP 2025-11-25, "Streamable HTTP", "Tools", "Prompts" and "Resources".
 """
 
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ import click
 from pyreqwest.client import SyncClient, SyncClientBuilder
 from pyreqwest.exceptions import RequestError
 
+from partywall.decision.manifest import OFFERS, prompt_schema
 from partywall.version import __version__
 
 PROTOCOL: Final = "2025-11-25"
@@ -21,23 +23,27 @@ PAGES_LIMIT: Final = 64
 TIMEOUT_S: Final = 30.0
 
 
-def fetch_tools(url: str) -> list[dict[str, Any]]:
-    """Return the tools in the form that `POST /v1/servers` takes. Raises: click.ClickException."""
+def fetch_tools(url: str, *, offers: bool = False) -> list[dict[str, Any]]:
+    """Return the tools in the form that `POST /v1/servers` takes. Raises: click.ClickException.
+
+    offers: prompts, resources and resource templates too, as entries `prompt.<name>`, `resource.<name>` and
+    `template.<name>`.
+    """
     session = _Session(url)
     hello = session.call("initialize", {
         "protocolVersion": PROTOCOL, "capabilities": {}, "clientInfo": {"name": "partywall", "version": __version__},
     })  # fmt: skip
     session.version = str(hello.get("protocolVersion", PROTOCOL))
     session.notify("notifications/initialized")
-    tools: list[dict[str, Any]] = []
-    cursor: str | None = None
-    for _ in range(PAGES_LIMIT):
-        page = session.call("tools/list", {"cursor": cursor} if cursor else {})
-        tools += [_spec(tool) for tool in page.get("tools", [])]
-        cursor = page.get("nextCursor")
-        if not cursor:
-            return tools
-    raise click.ClickException(f"{url} lists its tools on more than {PAGES_LIMIT} pages")
+    said = hello.get("capabilities") or {}
+    entries = [_spec(tool) for tool in session.listed("tools/list", "tools")] if "tools" in said or not offers else []
+    if offers and "prompts" in said:
+        entries += [_prompt(prompt) for prompt in session.listed("prompts/list", "prompts")]
+    if offers and "resources" in said:
+        entries += [_resource(one, "resource", "uri") for one in session.listed("resources/list", "resources")]
+        templates = session.listed("resources/templates/list", "resourceTemplates")
+        entries += [_resource(one, "template", "uriTemplate") for one in templates]
+    return entries
 
 
 def _spec(tool: dict[str, Any]) -> dict[str, Any]:
@@ -47,6 +53,33 @@ def _spec(tool: dict[str, Any]) -> dict[str, Any]:
     if tool.get("annotations"):
         spec["annotations"] = {name: value for name, value in tool["annotations"].items() if value is not None}
     return spec
+
+
+def _prompt(prompt: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": _named("prompt", prompt["name"]),
+        "description": prompt.get("description") or "",
+        "input_schema": prompt_schema(prompt.get("arguments") or []),
+        "annotations": {OFFERS: {"prompt": prompt["name"]}},
+    }
+
+
+def _resource(one: dict[str, Any], kind: str, member: str) -> dict[str, Any]:
+    offer = {kind: one[member]} | ({"mimeType": one["mimeType"]} if one.get("mimeType") else {})
+    variables = (
+        {name: {"type": "string"} for name in re.findall(r"\{(\w+)\}", one[member])} if kind == "template" else {}
+    )
+    return {
+        "name": _named(kind, one["name"]),
+        "description": one.get("description") or "",
+        "input_schema": {"type": "object", "properties": variables},
+        "annotations": {OFFERS: offer},
+    }
+
+
+def _named(kind: str, name: str) -> str:
+    """Return what grants call it: letters, digits, dots and dashes."""
+    return f"{kind}.{re.sub(r'[^A-Za-z0-9_.-]', '-', name)}"[:128]
 
 
 class _Session:
@@ -67,6 +100,18 @@ class _Session:
         if "error" in answer:
             raise click.ClickException(f"{self._url} refused {method}: {answer['error'].get('message', '')}")
         return dict(answer["result"])
+
+    def listed(self, method: str, member: str) -> list[dict[str, Any]]:
+        """Return every entry of a list, all pages."""
+        entries: list[dict[str, Any]] = []
+        cursor: str | None = None
+        for _ in range(PAGES_LIMIT):
+            page = self.call(method, {"cursor": cursor} if cursor else {})
+            entries += page.get(member, [])
+            cursor = page.get("nextCursor")
+            if not cursor:
+                return entries
+        raise click.ClickException(f"{self._url} lists its {member} on more than {PAGES_LIMIT} pages")
 
     def notify(self, method: str) -> None:
         self._send({"jsonrpc": "2.0", "method": method})

@@ -24,16 +24,19 @@ def server() -> None:
 @click.argument("slug")
 @click.argument("url")
 @click.option("--only", multiple=True, metavar="TOOL", help="Approve only these tools; may be repeated.")
+@click.option("--offers", is_flag=True, help="Prompts, resources and resource templates too, each an entry to grant.")
 @click.option("--yes", is_flag=True, help="Approve without asking.")
 @json_option
 @click.pass_context
-def add(context: click.Context, *, slug: str, url: str, only: tuple[str, ...], yes: bool, as_json: bool) -> None:
+def add(
+    context: click.Context, *, slug: str, url: str, only: tuple[str, ...], offers: bool, yes: bool, as_json: bool
+) -> None:
     """Fetch a server's tools, show them, and register what you approve.
 
-    What is approved is pinned: a server that changes a tool later is refused until it is approved again.
+    What is approved is pinned: a server that changes a tool or a prompt later is refused until it is approved again.
     """
     api, out = Api.from_context(context), Output(as_json=as_json)
-    tools = fetch_tools(url)
+    tools = fetch_tools(url, offers=offers)
     missing = set(only) - {tool["name"] for tool in tools}
     if missing:
         raise click.ClickException(f"{url} offers no tool {', '.join(sorted(missing))}")

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+from partywall.errors import Malformed
+
+OFFERS: Final = "partywall/offers"
+"""The annotation that says that an approved entry is a prompt, resource or template and no tool."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -46,3 +51,20 @@ def tool_digest(
 def manifest_digest(tool_digests: Mapping[str, str]) -> str:
     """Return the SHA-256 (hex) over all approved tools: canonical JSON of {tool name: tool digest}."""
     return hashlib.sha256(canonical_json(tool_digests)).hexdigest()
+
+
+def prompt_schema(arguments: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the input schema of a prompt with these arguments, as a server lists them: all of them are text.
+
+    Raises: Malformed for a list that is none.
+    """
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    for argument in arguments:
+        name, said = argument.get("name"), argument.get("description") or ""
+        if not isinstance(name, str) or not isinstance(said, str) or name in properties:
+            raise Malformed("a prompt's arguments have names, each once", code="bad-manifest")
+        properties[name] = {"type": "string"} | ({"description": said} if said else {})
+        if argument.get("required") is True:
+            required.append(name)
+    return {"type": "object", "properties": properties} | ({"required": sorted(required)} if required else {})

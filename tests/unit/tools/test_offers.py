@@ -8,17 +8,18 @@ from hypothesis import strategies as st
 from tests.credentials import new
 
 from partywall.decision.facts import ServerFacts, ToolFacts
+from partywall.decision.manifest import OFFERS, prompt_schema
 from partywall.errors import BadReply, Malformed, NotFound, ProviderRefused
 from partywall.providers.tools.carried import carried
 from partywall.providers.tools.exchange import progress_of
-from partywall.providers.tools.offers import ANNOTATION, kind_of, offer_of, prompt_schema, resource_at
+from partywall.providers.tools.offers import kind_of, offer_of, resource_at
 from partywall.providers.tools.reply import rebuild_reply
 
 NOTHING = '{"type":"object"}'
 
 
 def entry(name, offer=None, schema=NOTHING):
-    annotations = {} if offer is None else {ANNOTATION: offer}
+    annotations = {} if offer is None else {OFFERS: offer}
     return ToolFacts(name=name, description="", schema=schema, digest="", annotations=json.dumps(annotations))
 
 
@@ -46,7 +47,7 @@ DOCS = server(
 )  # fmt: skip
 def test_an_offer_that_means_nothing_is_refused_on_approval_and_is_nothing_later(offer):
     with pytest.raises(Malformed):
-        offer_of(json.dumps({ANNOTATION: offer}))
+        offer_of(json.dumps({OFFERS: offer}))
     assert kind_of(entry("x", offer)) is None
 
 

@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from partywall.decision.facts import ToolFacts
-from partywall.decision.manifest import tool_digest
+from partywall.decision.manifest import prompt_schema, tool_digest
 from partywall.decision.ports import Clock
 from partywall.errors import Malformed, ProviderRefused
-from partywall.providers.tools.offers import offer_of, prompt_schema
+from partywall.providers.tools.offers import offer_of
 from partywall.providers.tools.upstream import Upstream
 
 RECHECK_S: Final = 15.0

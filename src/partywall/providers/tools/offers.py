@@ -22,9 +22,9 @@ import msgspec
 from msgspec import Meta
 
 from partywall.decision.facts import ServerFacts, ToolFacts
+from partywall.decision.manifest import OFFERS
 from partywall.errors import Malformed
 
-ANNOTATION: Final = "partywall/offers"
 URI_LIMIT: Final = 2_048
 _VARIABLE: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]{0,63})\}", re.ASCII)
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,31}:[!-~]{1,2000}", re.ASCII)
@@ -51,12 +51,12 @@ class _Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="cam
 def offer_of(annotations: str) -> Offer:
     """Return what an entry with these annotations (canonical JSON) is. Raises: Malformed for one that is nothing."""
     said = msgspec.json.decode(annotations)
-    if not isinstance(said, dict) or ANNOTATION not in said:
+    if not isinstance(said, dict) or OFFERS not in said:
         return Offer("tool")
     try:
-        offer = msgspec.convert(said[ANNOTATION], _Said)
+        offer = msgspec.convert(said[OFFERS], _Said)
     except msgspec.ValidationError as error:
-        raise Malformed(f"{ANNOTATION}: {error}", code="bad-manifest") from error
+        raise Malformed(f"{OFFERS}: {error}", code="bad-manifest") from error
     said_of: dict[Kind, str | None] = {
         "prompt": offer.prompt,
         "resource": offer.resource,
@@ -64,10 +64,10 @@ def offer_of(annotations: str) -> Offer:
     }
     named = [(kind, name) for kind, name in said_of.items() if name is not None]
     if len(named) != 1:
-        raise Malformed(f"{ANNOTATION} names one prompt, resource or template", code="bad-manifest")
+        raise Malformed(f"{OFFERS} names one prompt, resource or template", code="bad-manifest")
     kind, name = named[0]
     if kind != "prompt" and not _URI.fullmatch(name):
-        raise Malformed(f"{ANNOTATION}: not a URI", code="bad-manifest")
+        raise Malformed(f"{OFFERS}: not a URI", code="bad-manifest")
     return Offer(kind, name, offer.mime_type)
 
 
@@ -124,23 +124,6 @@ def _pattern(template: str) -> re.Pattern[str]:
         seen.add(name)
         at = match.end()
     return re.compile("".join((*parts, re.escape(template[at:]))), re.ASCII)
-
-
-def prompt_schema(arguments: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the input schema of a prompt with these arguments, as a server lists them: all of them are text.
-
-    Raises: Malformed for a list that is none.
-    """
-    properties: dict[str, Any] = {}
-    required: list[str] = []
-    for argument in arguments:
-        name, said = argument.get("name"), argument.get("description") or ""
-        if not isinstance(name, str) or not isinstance(said, str) or name in properties:
-            raise Malformed("a prompt's arguments have names, each once", code="bad-manifest")
-        properties[name] = {"type": "string"} | ({"description": said} if said else {})
-        if argument.get("required") is True:
-            required.append(name)
-    return {"type": "object", "properties": properties} | ({"required": sorted(required)} if required else {})
 
 
 def prompt_entry(tool: ToolFacts) -> dict[str, Any]:

@@ -591,6 +591,7 @@ class TokenRequest(Reply, frozen=True, kw_only=True):
     request_context: str | UnsetType = UNSET
     client_id: str | UnsetType = UNSET
     code: str | UnsetType = UNSET
+    refresh_token: str | UnsetType = UNSET
     code_verifier: str | UnsetType = UNSET
     redirect_uri: str | UnsetType = UNSET
 
@@ -604,6 +605,7 @@ class IssuedToken(Reply, frozen=True, kw_only=True):
     issued_token_type: str | UnsetType = UNSET
     id: str | UnsetType = UNSET
     scope: str | UnsetType = UNSET
+    refresh_token: str | UnsetType = UNSET
     spiffe_id: str | UnsetType = UNSET
 
 

@@ -82,6 +82,13 @@ def _code_reusable() -> None:
     swap(codes, "_FIND", unused)
 
 
+def _refresh_reusable() -> None:
+    """Takes any refresh token of a family, however often."""
+    from partywall.control.sign_in import families
+
+    swap(families, "fits", lambda _kept, _secret: True)
+
+
 def _pkce_unchecked() -> None:
     """Takes a code from whoever brings it."""
     from partywall.control.sign_in import codes
@@ -168,6 +175,7 @@ KNOCKOUTS: Final[dict[str, Callable[[], None]]] = {
     "assertion-reusable": _assertion_reusable,
     "exchange-widens": _exchange_widens,
     "code-reusable": _code_reusable,
+    "refresh-reusable": _refresh_reusable,
     "pkce-unchecked": _pkce_unchecked,
     "browser-unbound": _browser_unbound,
     "break-glass-unapproved": _break_glass_unapproved,
@@ -183,6 +191,7 @@ CAUGHT_BY: Final = (
     ("assertion-reusable", "ID-13"),
     ("exchange-widens", "ID-14"),
     ("code-reusable", "ID-15"),
+    ("refresh-reusable", "ID-15r"),
     ("pkce-unchecked", "ID-16"),
     ("browser-unbound", "ID-17"),
     ("break-glass-unapproved", "BG-1"),

@@ -69,6 +69,11 @@ class Visit:
         form |= {"redirect_uri": REDIRECT, "code_verifier": self.verifier} | changed
         return self.side.wire.send("POST", "/v1/oauth/token", raw=urlencode(form).encode(), headers=FORM)
 
+    def refresh(self, token: str) -> Answer:
+        """Exchange a refresh token."""
+        form = {"grant_type": "refresh_token", "client_id": "partywall-cli", "refresh_token": token}
+        return self.side.wire.send("POST", "/v1/oauth/token", raw=urlencode(form).encode(), headers=FORM)
+
     def _keep(self, answer: Answer) -> None:
         self.cookie = answer.headers.get("set-cookie", "").partition(";")[0]
 
@@ -123,6 +128,24 @@ def code_twice(target: Target) -> str:
             expect(time.monotonic() - started < DEADLINE_S, "the first token still works 5 s after the code came twice")
             time.sleep(0.1)
         return f"refused the second time; the first token ended after {time.monotonic() - started:.1f} s"
+
+
+@probe("ID-15r", "a refresh token is good once; a second use ends the sign-in", control="refresh rotation")
+def refresh_twice(target: Target) -> str:
+    with _people(target.a) as provider:
+        visit = Visit(target.a, provider)
+        visit.request["scope"] = "offline_access"
+        stolen = str((visit.redeem(visit.code()).json() or {}).get("refresh_token", ""))
+        renewed = visit.refresh(stolen)
+        expect(_given(renewed), "an honest refresh token is refused, so nothing was proved")
+        again = visit.refresh(stolen)
+        expect(not _given(again), f"the same refresh token gave a second token: {again.brief()}")
+        expect(not _given(visit.refresh(renewed.json()["refresh_token"])), "its successor still works after the theft")
+        started = time.monotonic()
+        while target.a.wire.send("GET", "/v1/models", credential=_given(renewed)).status == 200:
+            expect(time.monotonic() - started < DEADLINE_S, "the thief's or victim's token still works 5 s later")
+            time.sleep(0.1)
+        return f"refused the second time; everything ended after {time.monotonic() - started:.1f} s"
 
 
 @probe("ID-16", "a stolen authorization code is worth nothing without its verifier", control="PKCE")

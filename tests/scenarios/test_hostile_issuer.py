@@ -2,6 +2,7 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.foreign_issuer import (
@@ -198,6 +199,19 @@ def test_keys_that_cannot_be_had_mean_no(shop, issuer, fault):
         bad.close()
 
 
+def test_an_assertion_shown_at_the_same_time_by_many_is_good_for_one(shop):
+    foreign = ForeignIssuer("EdDSA")
+    try:
+        idp = shop.provider(slug="race", kind="oidc", issuer=foreign.url, audiences=["us"], algorithms=["EdDSA"])
+        shop.bind(idp, shop.side.agent, match_subject="ada")
+        token = foreign.token(sub="ada", aud="us")
+        with ThreadPoolExecutor(8) as pool:
+            said = list(pool.map(lambda _: shop.exchange(token, audience=shop.audience).status_code, range(8)))
+        assert sorted(said) == [200, *[400] * 7]
+    finally:
+        foreign.close()
+
+
 def test_discovery_of_another_issuer_is_not_followed(shop):
     liar = ForeignIssuer()
     try:
@@ -296,7 +310,10 @@ def test_nobody_else_sees_or_uses_a_tenants_provider(shop, issuer, platform):
         assert send("DELETE", path, credential=b.side.admin).status == 404
         assert send("POST", "/v1/identity-bindings", credential=b.side.admin, body=body).status == 404
     token = issuer.token(sub="worker", aud=shop.audience)
-    assert shop.exchange(token, JWT, audience=b.audience).status_code == 400
+    there = shop.exchange(token, JWT, audience=b.audience)
+    nowhere = shop.exchange(token, JWT, audience=f"pw:local:ten_{'a' * 26}")
+    assert (there.status_code, there.content) == (nowhere.status_code, nowhere.content)
+    assert there.status_code == 400
     # B trusts the same issuer with the same subject: neither notices the other
     idp = b.provider(slug="cloud", kind="workload", issuer=issuer.url)
     b.bind(idp, b.side.agent, match_subject="worker")

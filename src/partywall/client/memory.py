@@ -36,8 +36,8 @@ class Memory:
 
     async def list(self, *, owner: str | None = None) -> list[replies.MemoryEntry]:
         """Return what there is, without values, by key."""
-        listed = await self._transport.ask("GET", "/v1/memory", replies.MemoryEntries, query=given(owner=owner))
-        return listed.entries
+        pages = self._transport.pages("/v1/memory", replies.MemoryEntries, query=given(owner=owner))
+        return [entry async for page in pages for entry in page.entries]
 
 
 def _path(key: str) -> str:

@@ -222,8 +222,8 @@ class Memory(Protocol):
         """Remove the entry and tell whether there was one. Raises: Unavailable."""
         ...
 
-    async def list(self) -> Sequence[Remembered]:
-        """Return all entries by key, without values. Raises: Unavailable."""
+    async def list(self, after: str = "", limit: int = 2_000) -> Sequence[Remembered]:
+        """Return up to limit entries by key, those after a key, without values. Raises: Unavailable."""
         ...
 
 

@@ -24,7 +24,7 @@ where subject = $1 and key = $2 and classification <= $3
 """
 LIST: Final = """
 select key, ''::bytea as value, classification, trust, extract(epoch from updated_at)::float8 as updated_at_s
-from pw.memory where subject = $1 and classification <= $2 order by key collate "C" limit 2000
+from pw.memory where subject = $1 and classification <= $2 and key collate "C" > $3 order by key collate "C" limit $4
 """
 _PUT: Final = f"""
 insert into pw.memory as kept (tenant, subject, key, value, classification, trust)
@@ -85,10 +85,10 @@ class StoredMemory:
         async with self._pool.tenant(self._tenant) as connection:
             return bool(await connection.fetchval(_DELETE, self._subject, key, self._clearance))
 
-    async def list(self) -> Sequence[Remembered]:
-        """Return all entries by key, without values."""
+    async def list(self, after: str = "", limit: int = 2_000) -> Sequence[Remembered]:
+        """Return up to limit entries by key, those after a key, without values."""
         async with self._pool.tenant(self._tenant) as connection:
-            rows = await connection.fetch(LIST, self._subject, self._clearance)
+            rows = await connection.fetch(LIST, self._subject, self._clearance, after, limit)
         return [self._entry(row) for row in rows]
 
     def _entry(self, row: Any) -> Remembered:

@@ -451,8 +451,8 @@ class MemoryValue(MemoryEntry, frozen=True, kw_only=True):
     value: Any
 
 
-class MemoryEntries(Reply, frozen=True, kw_only=True):
-    """All entries that the caller may read, by key."""
+class MemoryEntries(Page, frozen=True, kw_only=True):
+    """A page of the entries that the caller may read, by key."""
 
     entries: list[MemoryEntry]
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from partywall.decision.action import Action, ActionType
+from partywall.decision.action import Action, ActionType, Resource
 from partywall.decision.facts import State, SubjectFacts, TenantFacts
 from partywall.decision.labels import Classification, Label, Trust
 from partywall.decision.permit import Permit, PermitClaims
 from partywall.decision.ports import Call, Remembered
 from partywall.decision.principal import Kind, Principal
 from partywall.errors import Bug, LimitExceeded, Malformed, NotFound
+from partywall.providers.memory.pages import after_of, cursor_of
 from partywall.providers.memory.provider import VALUE_LIMIT_BYTES, MemoryProvider
 from partywall.wire.ids import ActId, OrganisationId, PermitId, TenantId
 
@@ -53,8 +54,9 @@ class Held:
         async def delete(key: str) -> bool:
             return self.entries.pop((tenant, subject, key), None) is not None
 
-        async def list_() -> list[Remembered]:
-            return [entry for (t, s, _), entry in sorted(self.entries.items()) if (t, s) == (tenant, subject)]
+        async def list_(after: str = "", limit: int = 2_000) -> list[Remembered]:
+            mine = [entry for (t, s, _), entry in sorted(self.entries.items()) if (t, s) == (tenant, subject)]
+            return [entry for entry in mine if entry.key > after][:limit]
 
         return SimpleNamespace(get=get, put=put, delete=delete, list=list_)
 
@@ -103,7 +105,8 @@ async def test_what_was_put_is_got_listed_and_deleted(provider: MemoryProvider):
     assert body["value"] == value
     assert label == Label(tenant=TENANT, trust=Trust.UNTRUSTED)
     body, _ = await done(provider, {"operation": "list"})
-    assert body == {"entries": [{"key": "k", "classification": "internal", "trust": "untrusted", "updated_at_s": 1.5}]}
+    entry = {"key": "k", "classification": "internal", "trust": "untrusted", "updated_at_s": 1.5}
+    assert body == {"entries": [entry], "next_cursor": None}
     assert (await done(provider, {"operation": "delete", "key": "k"}))[0] == {"key": "k", "deleted": True}
     assert (await done(provider, {"operation": "delete", "key": "k"}))[0] == {"key": "k", "deleted": False}
     with pytest.raises(NotFound):
@@ -218,3 +221,23 @@ def test_a_fault_of_form_without_a_readable_owner_is_about_ones_own(provider: Me
         with pytest.raises(Malformed) as caught:
             provider.prepare(call(payload), FACTS)
         assert getattr(caught.value.about, "id", None) == ME
+
+
+async def test_pages_of_a_memory_join_to_all_of_it_and_their_cursors_open_no_other(provider: MemoryProvider):
+    for number in range(5):
+        await done(provider, {"operation": "put", "key": f"k{number}", "value": number})
+    seen, cursor = [], None
+    while True:
+        body, _ = await done(provider, {"operation": "list", "limit": 2} | ({"cursor": cursor} if cursor else {}))
+        seen += [entry["key"] for entry in body["entries"]]
+        cursor, before = body["next_cursor"], cursor
+        if cursor is None:
+            break
+    assert seen == [f"k{number}" for number in range(5)]
+    for bad in (before + "A", before[:-1], "A" * len(before), "A"):
+        with pytest.raises(Malformed):
+            await done(provider, {"operation": "list", "cursor": bad})
+    mine = Resource("local", TENANT, "memory", "agt_" + "a" * 26)
+    theirs = Resource("local", TENANT, "memory", "agt_" + "b" * 26)
+    with pytest.raises(Malformed):
+        after_of(theirs, cursor_of(mine, "k"))

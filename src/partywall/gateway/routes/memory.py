@@ -11,12 +11,13 @@ from partywall.decision.action import ActionType
 from partywall.decision.ports import Call
 from partywall.errors import Malformed
 from partywall.gateway.routes.document import MEMBERS, Doc, Link
-from partywall.gateway.routes.request import Asked, refuse_body, refuse_unknown
+from partywall.gateway.routes.request import Asked, number, refuse_body, refuse_unknown
 from partywall.providers.memory.provider import Key
 from partywall.wire import replies
-from partywall.wire.operations import Id
+from partywall.wire.operations import Cursor, Id, PageLimit
 
 _OWNER: Final = {"owner": Id}
+_PAGE: Final = {"limit": PageLimit, "cursor": Cursor}
 _ERRORS: Final = {404: ("not-found",)}
 
 
@@ -37,8 +38,10 @@ class MemoryRoute(msgspec.Struct, frozen=True):
 
     def call(self, asked: Asked) -> Call:
         """Return the call. Raises: Malformed."""
-        refuse_unknown(asked.query, ("owner",))
+        refuse_unknown(asked.query, ("owner", *(_PAGE if self.verb == "list" else ())))
         payload: dict[str, Any] = {"operation": self.verb, **asked.path}
+        payload |= {name: number(name, text) for name, text in asked.query.items() if name == "limit"}
+        payload |= {name: text for name, text in asked.query.items() if name == "cursor"}
         if self.verb == "put":
             if asked.body is None or not {"value"} <= set(asked.body) <= {"value", "classification"}:
                 raise Malformed('the body is {"value": …, "classification": 0 to 3}', code="bad-request")
@@ -61,7 +64,12 @@ def _doc(summary: str, reply: Any, **more: Any) -> Doc:
 
 
 MEMORY: Final = (
-    MemoryRoute("GET", "/v1/memory", "list", _doc("List what the memory holds, without values", replies.MemoryEntries)),
+    MemoryRoute(
+        "GET",
+        "/v1/memory",
+        "list",
+        _doc("List what the memory holds, without values", replies.MemoryEntries, query=_OWNER | _PAGE),
+    ),
     MemoryRoute("GET", "/v1/memory/{key}", "get", _doc("Read one entry", replies.MemoryValue, etag=True)),
     MemoryRoute(
         "PUT",

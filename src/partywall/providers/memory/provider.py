@@ -19,11 +19,14 @@ from partywall.decision.permit import Permit
 from partywall.decision.ports import Call, Clock, Effect, Located, Memories, Memory, Prepared, Remembered, Road
 from partywall.decision.principal import Kind, Principal
 from partywall.errors import Bug, CallerFault, LimitExceeded, Malformed, NotFound
+from partywall.providers.memory.pages import after_of, cursor_of
 
 VALUE_LIMIT_BYTES: Final = 65_536
 DEPTH_LIMIT: Final = 64
 Key = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:~-]{0,127}\Z")]
 Level = Annotated[int, Meta(ge=0, le=3)]
+PageLimit = Annotated[int, Meta(ge=1, le=200)]
+Cursor = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,512}\Z")]
 
 
 class _Operation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="operation"):
@@ -51,7 +54,10 @@ class Delete(_Operation, frozen=True, tag="delete"):
 
 
 class List(_Operation, frozen=True, tag="list"):
-    """Reply: {entries: [{key, classification, trust, updated_at_s}]}, by key."""
+    """Reply: {entries: [{key, classification, trust, updated_at_s}], next_cursor}, by key."""
+
+    limit: PageLimit = 50
+    cursor: Cursor | None = None
 
 
 Operation = Get | Put | Delete | List
@@ -78,7 +84,7 @@ class MemoryProvider:
         subject = _subject(_owner(call.payload) or call.name, facts)
         resource = Resource(region=facts.region, tenant=facts.id, kind=self.kind, id=subject)
         try:
-            return Prepared(resource=resource, payload=_exact(call.payload))
+            return Prepared(resource=resource, payload=_exact(call.payload, resource))
         except CallerFault as fault:
             fault.about = resource
             raise
@@ -98,10 +104,13 @@ class MemoryProvider:
         if resource.kind != self.kind or resource.tenant != claims.tenant:
             raise Bug("a permit of another provider", private=claims.id)
         memory = self._memories.of(claims.tenant, resource.id, claims.principal.clearance)
-        return await _do(memory, _decoder.decode(payload), claims.principal, Label(tenant=claims.tenant))
+        operation, label = _decoder.decode(payload), Label(tenant=claims.tenant)
+        if isinstance(operation, List):
+            return await _list(memory, operation, resource, label)
+        return await _do(memory, operation, claims.principal, label)
 
 
-async def _do(memory: Memory, operation: Operation, principal: Principal, label: Label) -> Effect:
+async def _do(memory: Memory, operation: Get | Put | Delete, principal: Principal, label: Label) -> Effect:
     if isinstance(operation, Get):
         entry = await memory.get(operation.key)
         if entry is None:
@@ -111,14 +120,18 @@ async def _do(memory: Memory, operation: Operation, principal: Principal, label:
         written = written_label(label, operation.classification, principal)
         await memory.put(operation.key, _canonical(operation.value), written)
         return Effect(body=_canonical({"key": operation.key, **_levels(written)}), label=written)
-    if isinstance(operation, Delete):
-        return Effect(
-            body=_canonical({"key": operation.key, "deleted": await memory.delete(operation.key)}), label=label
-        )
-    entries = await memory.list()
-    for entry in entries:
+    return Effect(body=_canonical({"key": operation.key, "deleted": await memory.delete(operation.key)}), label=label)
+
+
+async def _list(memory: Memory, operation: List, resource: Resource, label: Label) -> Effect:
+    found = await memory.list(after_of(resource, operation.cursor), operation.limit + 1)
+    page = found[: operation.limit]
+    for entry in page:
         label = label.join(entry.label)
-    return Effect(body=_canonical({"entries": [_describe(entry) for entry in entries]}), label=label)
+    following = cursor_of(resource, page[-1].key) if len(found) > len(page) else None
+    return Effect(
+        body=_canonical({"entries": [_describe(entry) for entry in page], "next_cursor": following}), label=label
+    )
 
 
 def written_label(label: Label, classification: int, principal: Principal) -> Label:
@@ -150,9 +163,11 @@ def _owner(payload: Any) -> str | None:
     return owner if isinstance(owner, str) else None
 
 
-def _exact(payload: Any) -> bytes:
+def _exact(payload: Any, resource: Resource) -> bytes:
     """Return the operation's canonical bytes, without the owner. Raises: Malformed, LimitExceeded."""
     operation = _parse(payload)
+    if isinstance(operation, List):
+        after_of(resource, operation.cursor)
     if isinstance(operation, Put) and len(_canonical(operation.value)) > VALUE_LIMIT_BYTES:
         raise LimitExceeded(f"a value has at most {VALUE_LIMIT_BYTES} bytes", code="value-too-large")
     return _canonical(msgspec.structs.replace(operation, owner=None))

@@ -3,13 +3,16 @@
 import itertools
 import json
 
+import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from partywall.decision.manifest import canonical_json
 from partywall.errors import BadReply, Malformed, ProviderRefused
-from partywall.providers.tools.drift import digests_of
-from partywall.providers.tools.exchange import EventParser
+from partywall.providers.tools.drift import digests_of, prompt_digests_of
+from partywall.providers.tools.exchange import EventParser, progress_of
+from partywall.providers.tools.offers import offer_of
+from partywall.providers.tools.reply import rebuild_reply
 from partywall.providers.tools.result import rebuild
 from partywall.providers.tools.schema import compile_schema
 from partywall.providers.tools.upstream import request_body
@@ -20,12 +23,17 @@ SCALARS = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats()
 NAMES = st.text(max_size=12) | st.sampled_from(
     ["jsonrpc", "id", "method", "params", "_meta", "name", "arguments", "protocolVersion", "capabilities", "clientInfo",
      "content", "type", "text", "isError", "structuredContent", "result", "error", "code", "message", "resource", "uri",
+     "ref", "argument", "value", "progressToken", "messages", "role", "contents", "blob", "completion", "values",
+     "ref/prompt", "ref/resource", "required",
      "inputSchema", "description", "$ref", "properties", "items", "anyOf", mcp.META_VERSION, mcp.META_CAPABILITIES]
 )  # fmt: skip
 JSON = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=5), max_leaves=20
 )
-METHODS = st.sampled_from(["initialize", "tools/call", "tools/list", "ping", "server/discover", "notifications/x", "x"])
+METHODS = st.sampled_from(
+    ["initialize", "tools/call", "tools/list", "ping", "server/discover", "notifications/x", "x", "prompts/list",
+     "prompts/get", "resources/list", "resources/read", "resources/templates/list", "completion/complete"]
+)  # fmt: skip
 MESSAGES = st.fixed_dictionaries(
     {"jsonrpc": st.just("2.0") | SCALARS, "method": METHODS | SCALARS},
     optional={"id": SCALARS, "params": st.dictionaries(NAMES, JSON, max_size=4) | JSON, "extra": JSON},
@@ -67,6 +75,37 @@ def test_what_is_accepted_can_be_written_again_with_one_meaning(raw):
     except Malformed:
         return
     assert parse_json(canonical_json(value)) == value
+
+
+REPLIES = st.fixed_dictionaries({"result": st.dictionaries(NAMES, JSON, max_size=4) | JSON}) | st.fixed_dictionaries(
+    {"error": JSON}
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(["prompts/get", "resources/read", "completion/complete"]), REPLIES)
+def test_replies_to_prompts_resources_and_completions(method, response):
+    try:
+        canonical_json(rebuild_reply(method, response))
+    except (BadReply, ProviderRefused) as error:
+        error.public.encode()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.dictionaries(NAMES, JSON, max_size=4), max_size=4), JSON)
+def test_listed_prompts_and_progress(listed, params):
+    assert set(prompt_digests_of(listed)) <= {one.get("name") for one in listed if isinstance(one.get("name"), str)}
+    progress = progress_of({"method": "notifications/progress", "params": params}, 1)
+    assert progress is None or set(progress) <= {"progress", "total", "message"}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.just("partywall/offers") | NAMES, JSON, max_size=3).map(dumped))
+def test_offers(annotations):
+    try:
+        offer_of(annotations.decode("utf-8", "surrogatepass"))
+    except (Malformed, msgspec.DecodeError, UnicodeError):
+        return
 
 
 @settings(max_examples=300, deadline=None)

@@ -30,8 +30,12 @@ def main() -> int:
 
 def tree_pss_bytes(pid: int) -> int:
     """Of a process and all below it: a Postgres is many."""
-    children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in _children(task)]
-    return pss_bytes(pid) + sum(tree_pss_bytes(child) for child in children)
+    return pss_bytes(pid) + sum(tree_pss_bytes(child) for child in children_of(pid))
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process has started and that still are."""
+    return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in _children(task)]
 
 
 def _children(task: Path) -> list[str]:

@@ -13,7 +13,7 @@ $(STAMP):
 	@scripts/setup $(PY) $(VENV) $@
 
 demo: setup
-	@$(BIN)/python -m demo
+	@$(BIN)/python -m demo $(if $(FULL),--full)
 
 up: setup
 	@$(BIN)/partywall up

@@ -65,8 +65,9 @@ def main() -> int:
         tasks=given.tasks,
         no_model="asked for without a model" if given.no_model else _why_no_model(),
         no_probes="asked for without probes" if given.no_probes else "",
-        no_knockouts="asked for without knock-outs" if given.no_knockouts else "",
+        no_knockouts=_why_no_knockouts(given),
         keep=given.keep,
+        full=given.full,
     )
     asyncio.run(_until_stopped(report, options))
     report.show()
@@ -89,6 +90,7 @@ def _arguments() -> argparse.Namespace:
     add("--no-model", action="store_true", help="without the local model")
     add("--no-probes", action="store_true", help="without the platform's own probes")
     add("--no-knockouts", action="store_true", help="without the knock-outs")
+    add("--full", action="store_true", help="every knock-out, also when that takes more than three minutes")
     add("--keep", action="store_true", help="keep the deployment's home, and say where it is")
     return parser.parse_args()
 
@@ -110,6 +112,12 @@ async def _until_stopped(report: Report, options: Options) -> None:
     assert playing is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
     await play(report, options)
+
+
+def _why_no_knockouts(given: argparse.Namespace) -> str:
+    if given.no_probes:
+        return "asked for without probes, and a knock-out is one that a probe sees"
+    return "asked for without knock-outs" if given.no_knockouts else ""
 
 
 def _why_no_model() -> str:

@@ -19,6 +19,8 @@ from partywall.assurance.wire import Wire
 from partywall.supervisor.throwaway import Throwaway
 
 KEYS_FILE: Final = "demo-keys.json"
+CONFIG: Final = "[federation]\nloopback_http = true\n"
+"""The sign-in probes bring an identity provider of their own, on this machine."""
 
 
 async def start(stage: Stage, chapter: Chapter) -> None:
@@ -26,12 +28,14 @@ async def start(stage: Stage, chapter: Chapter) -> None:
     path = _kept_folder() / "home" if stage.options.keep else None
     stage.platform = platform = Throwaway(*(("--no-model",) if stage.options.no_model else ()), path=path)
     stage.stack.callback(platform.close)
+    platform.home.path.mkdir(parents=True, exist_ok=True)
+    platform.home.config.write_text(CONFIG)
     with stage.console.status("starting Postgres, issuer, ledger, gateway, model …"):
         state = await asyncio.to_thread(platform.start)
         for name in suites.SUITES:
             stage.desks[name] = await stage.stack.enter_async_context(DeskProcess(name))
     if not stage.options.no_knockouts:
-        stage.knockers = await stage.stack.enter_async_context(Knockers())
+        stage.knockers = await stage.stack.enter_async_context(Knockers(full=stage.options.full))
     names = [process.name for process in state.processes]
     chapter.figures = {"processes": names, "url": platform.url, "suites": suites.VERSION}
     chapter.says = f"{len(names)} processes and {len(stage.desks)} MCP servers are up: {', '.join(names)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """tasks: the first so many of each suite; no_model, no_probes, no_knockouts: why not, or '' to play them."""
+    """tasks: the first so many of each suite; no_model, no_probes, no_knockouts: why not, or '' to play them.
+
+    keep: the deployment's home; full: every knock-out, however long it takes.
+    """
 
     tasks: int | None = None
     no_model: str = ""
     no_probes: str = ""
     no_knockouts: str = ""
     keep: bool = False
+    full: bool = False
 
 
 class Stage:
@@ -40,6 +44,7 @@ class Stage:
         self.tenants: list[Tenant] = []
         self.desks: dict[str, DeskProcess] = {}
         self.attempts: list[Attempt] = []
+        self.findings: list[dict[str, Any]] = []
         self.knockers: Knockers | None = None
 
     @property

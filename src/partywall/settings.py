@@ -237,9 +237,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def public_url(self) -> str:
-        """The deployment's own origin, without a slash at its end."""
+        """The deployment's own origin as browsers say it: lower case, no usual port, no slash at its end."""
         if self.gateway.public_url is not None:
-            return self.gateway.public_url
+            given = self.gateway.public_url.lower()
+            return given.removesuffix(":443" if given.startswith("https") else ":80")
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.gateway.host, self.gateway.host)  # noqa: S104
         return f"http://[{host}]:{self.gateway.port}" if ":" in host else f"http://{host}:{self.gateway.port}"
 

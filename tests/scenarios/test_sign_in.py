@@ -75,6 +75,8 @@ def test_each_step_is_in_the_right_log_and_no_secret_in_any(organisation, client
         "operation": "token.create", "subject": organisation.alice, "grant": "authorization_code",
     }  # fmt: skip
     written = "".join(path.read_text(errors="replace") for path in platform.home.path.glob("log/*.log"))
+    for key in (organisation.operator, organisation.acme["admin"]):
+        written += json.dumps(organisation.leaves(key))
     for secret in (answer.query["code"], client.verifier, token, organisation.slug + "-secret"):
         assert secret not in written
 

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from partywall.errors import Malformed
-from partywall.settings import Home, load
+from partywall.settings import GatewaySettings, Home, Settings, load
 from partywall.telemetry.log import Log, configure
 
 
@@ -58,3 +58,29 @@ def test_what_a_library_logs_loses_its_message():
         logging.getLogger().handlers[:] = before
     assert "SECRET" not in stream.getvalue()
     assert "some.library" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("settings", "origin"),
+    [
+        ({}, "http://127.0.0.1:8470"),
+        ({"host": "0.0.0.0", "port": 80}, "http://127.0.0.1:80"),
+        ({"host": "::1"}, "http://[::1]:8470"),
+        ({"public_url": "https://Wall.Example"}, "https://wall.example"),
+        ({"public_url": "https://wall.example:443"}, "https://wall.example"),
+        ({"public_url": "http://wall.example:80"}, "http://wall.example"),
+        ({"public_url": "https://wall.example:8443"}, "https://wall.example:8443"),
+    ],
+)
+def test_a_deployment_is_known_by_what_its_owner_says_or_by_where_it_listens(settings, origin):
+    assert Settings(gateway=GatewaySettings(**settings)).public_url == origin
+
+
+@pytest.mark.parametrize(
+    "url", ["wall.example", "https://wall.example/", "https://wall.example/x", "ftp://x", "https://a b"]
+)
+def test_a_public_url_is_an_origin(tmp_path, url):
+    home = Home(tmp_path)
+    home.config.write_text(f'[gateway]\npublic_url = "{url}"\n')
+    with pytest.raises(Malformed):
+        load(home)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import sys
 import webbrowser
 from datetime import UTC, datetime
 from typing import Any
@@ -63,7 +65,7 @@ def login(
             raise click.UsageError("--device needs --issuer URL, --client-id ID and --tenant pw:REGION:TENANT-ID")
         token = on_device(api, issuer=issuer, client_id=client_id, tenant=tenant, tell=_tell)
     else:
-        token = in_browser(api, tenant=tenant, open_browser=webbrowser.open if browser else _no_browser, tell=_tell)
+        token = in_browser(api, tenant=tenant, open_browser=_open if browser else _no_browser, tell=_tell)
     saved = profile_of(url, token)
     _save(out, name or "me", saved)
     if not saved.refresh:
@@ -116,6 +118,13 @@ def _save(out: Output, name: str, profile: Profile) -> None:
 def _tell(text: str) -> None:
     """Print a line for the person, beside the answer that a program reads."""
     click.echo(text, err=True)
+
+
+def _open(url: str) -> bool:
+    """Open a window; none where there is no screen, rather than a text browser that takes the terminal."""
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False
+    return webbrowser.open(url)
 
 
 def _no_browser(_url: str) -> bool:

@@ -103,6 +103,8 @@ def on_device(
     begun = provider.form(
         _endpoint(metadata, "device_authorization_endpoint"), {"client_id": client_id, "scope": "openid profile email"}
     )
+    if not {"device_code", "user_code", "verification_uri", "expires_in"} <= set(begun):
+        raise click.ClickException("the identity provider's answer is not one of RFC 8628: is that its issuer?")
     shown = begun.get("verification_uri_complete") or begun["verification_uri"]
     tell(f"open {shown} on any device, and enter the code {begun['user_code']}")
     token = _until_granted(provider, _endpoint(metadata, "token_endpoint"), client_id, begun, sleep)

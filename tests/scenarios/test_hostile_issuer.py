@@ -166,8 +166,8 @@ def test_an_id_token_is_for_one_client_and_good_once(shop):
 
 
 @pytest.mark.parametrize("fault", ["huge", "slow", "redirecting", "not JSON", "status 500", "no keys", "private only"])
-def test_keys_that_cannot_be_had_mean_no(shop, issuer, fault):
-    bad = ForeignIssuer()
+def test_keys_that_cannot_be_had_mean_no(shop, issuer, fault, platform):
+    bad, recorded = ForeignIssuer(), _refusals(platform)
     try:
         answers = {
             "huge": huge,
@@ -194,6 +194,7 @@ def test_keys_that_cannot_be_had_mean_no(shop, issuer, fault):
         assert shop.exchange(bad.token(sub="worker", aud=shop.audience)).status_code == 503
         assert len(bad.asked) <= asked + 1, "it is not asked again at once"
         assert len(bad.asked) <= 2
+        assert _refusals(platform) == recorded + 2
         shop.side.api("DELETE", f"/v1/identity-providers/{idp['id']}")
     finally:
         bad.close()

@@ -8,6 +8,7 @@ else in the platform's. Source: ADR-0011, docs/request-path.md.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn, Protocol
@@ -17,7 +18,7 @@ import msgspec
 from partywall.decision.action import ActionType
 from partywall.decision.ports import Call, Clock, Directory
 from partywall.decision.principal import Kind, Principal
-from partywall.errors import Bug, Denied, Malformed, Unauthenticated
+from partywall.errors import Bug, Denied, Malformed, Unauthenticated, Unavailable
 from partywall.gateway.authenticate import Authenticator
 from partywall.gateway.http import Request
 from partywall.gateway.oauth_errors import NOT_ACCEPTED
@@ -140,7 +141,11 @@ class TokenExchange:
             if tenant is not None and principal.tenant != tenant:
                 await self._refuse(request, "assertion-tenant")
             return Shown(principal, None)
-        found = await self._identifier.identify(shown.raw, tenant)
+        try:
+            found = await self._identifier.identify(shown.raw, tenant)
+        except Unavailable as error:  # nobody's keys, nobody's word: a refusal like any other
+            await self._record(request, error.code)
+            raise
         if isinstance(found, Unidentified):
             await self._refuse(request, found.reason, found)
         return Shown(self._principal(found), shown.raw, found.provider)
@@ -171,7 +176,12 @@ class TokenExchange:
     # --- who is refused -----------------------------------------------------------------------------------------------
 
     async def _refuse(self, request: Request, reason: str, found: Unidentified | None = None) -> NoReturn:
-        """Put a refusal on record, then raise it. Raises: Denied; LimitExceeded when there are too many to record."""
+        """Raises: Denied, once it is on record; LimitExceeded when there are too many to record."""
+        await self._record(request, reason, found)
+        raise Denied(NOT_ACCEPTED, code=reason)
+
+    async def _record(self, request: Request, reason: str, found: Unidentified | None = None) -> None:
+        """Put a refusal on record. Raises: LimitExceeded, Unavailable."""
         tenant = None if found is None else found.tenant
         if tenant is not None and self._directory.tenant(TenantId(tenant)) is None:
             tenant = None
@@ -187,11 +197,8 @@ class TokenExchange:
             trace_id=request.trace_id,
             parameters=parameters,
         )
-        try:
+        with contextlib.suppress(Denied):
             await self._pipeline.submit(self._system(tenant), call)
-        except Denied as error:
-            raise Denied(NOT_ACCEPTED, code=reason) from error
-        raise Denied(NOT_ACCEPTED, code=reason)
 
     def _allowance(self, tenant: str | None) -> Allowance:
         allowance = self._refusals.get(tenant)

@@ -41,7 +41,7 @@ COMMANDS: Final = {
     "collection": ("partywall.cli.collection:collection", "Make, fill and search collections of documents."),
     "server": ("partywall.cli.server:server", "Register MCP servers and approve their tools (tenant-admin)."),
     "policy": ("partywall.cli.policy_draft:policy", "Test, check, evaluate and activate policies."),
-    "plan": ("partywall.assurance.plan.command:plan", "Check infrastructure and schema changes (CI, no platform needed)."),
+    "plan": ("partywall.assurance.plan.command:plan", "Check infrastructure and schema changes (in CI)."),
     "audit": ("partywall.cli.audit:audit", "Search, show, export and verify the audit log."),
     "break-glass": ("partywall.cli.break_glass:break_glass", "Look into a tenant's log with the tenant's leave."),
     "probe": ("partywall.assurance.command:command", "Attack a live deployment and report what held."),

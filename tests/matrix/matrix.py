@@ -81,7 +81,8 @@ def tenant(id__, letter, subjects, state=State.ACTIVE):
     model = ModelFacts(id=id_("mdl", letter), slug="small", upstream="http://127.0.0.1", upstream_model="m")
     documents = CollectionFacts(id=id_("col", letter), slug="handbook", model=model.id, dimensions=384)
     return TenantFacts(
-        collections={documents.id: documents}, id=id__, slug=letter, organisation=id_("org", letter), region=REGION, state=state, revision=1,
+        id=id__, slug=letter, organisation=id_("org", letter), region=REGION, state=state, revision=1,
+        collections={documents.id: documents},
         subjects={subject.id: subject for subject in subjects}, models={model.id: model}, servers={server.id: server},
     )  # fmt: skip
 
@@ -110,9 +111,8 @@ def acme(state=State.ACTIVE):
     sleeper = subject(SLEEPER, Kind.AGENT, state=State.SUSPENDED, grants=grants_of("a", WORKER, CONTENT))
     user = subject(USER, Kind.USER, grants=grants_of("a", WORKER, {ActionType.MODEL_REQUEST}))
     guest = subject(GUEST, Kind.USER, grants=grants_of("a", WORKER, {ActionType.AUDIT_READ}))
-    return tenant(
-        ACME, "a", [worker, trusted, sleeper, user, guest, subject(BARE, Kind.AGENT), subject(ADMIN, Kind.TENANT_ADMIN)], state
-    )  # fmt: skip
+    others = [subject(BARE, Kind.AGENT), subject(ADMIN, Kind.TENANT_ADMIN)]
+    return tenant(ACME, "a", [worker, trusted, sleeper, user, guest, *others], state)
 
 
 def globex():

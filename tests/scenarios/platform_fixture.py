@@ -17,7 +17,6 @@ from partywall.assurance.target import Side, Target
 from partywall.supervisor import lock
 from partywall.supervisor.throwaway import Throwaway
 
-
 CONFIG = """
 [federation]
 loopback_http = true

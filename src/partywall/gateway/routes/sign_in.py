@@ -53,9 +53,7 @@ def routes_of(callback: str) -> tuple[Described, ...]:
         Described(
             "GET",
             callback,
-            _page(
-                "Take an identity provider's answer", query=dict.fromkeys(("state", "code", "error", "iss"), str)
-            ),
+            _page("Take an identity provider's answer", query=dict.fromkeys(("state", "code", "error", "iss"), str)),
         ),
         Described("GET", SERVER, _metadata("Read where to sign in (RFC 8414)")),
         Described("GET", RESOURCE, _metadata("Read who signs people in for this deployment (RFC 9728)")),

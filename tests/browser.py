@@ -1,11 +1,15 @@
 """A browser without a window: follows redirections, keeps cookies, fills in forms. It reads, and runs no script."""
 
+import functools
 import re
+import ssl
 from html import unescape
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx
 
+ask = functools.partial(httpx.request, timeout=30, trust_env=False, verify=ssl.create_default_context())
+"""One request on a connection of its own; reading the system's certificates each time would cost more than all else."""
 _FORM = re.compile(r"<form[^>]*>.*?</form>", re.DOTALL)
 _TAG = re.compile(r"<(input|button)\b[^>]*>")
 _ATTRIBUTE = re.compile(r"([a-z-]+)=\"([^\"]*)\"")
@@ -65,7 +69,7 @@ class Browser:
             headers = {"cookie": self._cookie_header(url)}
             if method == "POST":
                 headers["origin"] = "{0.scheme}://{0.netloc}".format(urlsplit(referer or url))
-            reply = httpx.request(method, url, data=data, headers=headers, timeout=30, trust_env=False)
+            reply = ask(method, url, data=data, headers=headers)
             self._keep(url, reply)
             if reply.status_code not in {301, 302, 303, 307}:
                 return Page(reply)

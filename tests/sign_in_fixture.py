@@ -6,9 +6,8 @@ import secrets
 import socket
 from urllib.parse import urlencode
 
-import httpx
 import pytest
-from tests.browser import Browser, Page, sign_in_at_provider
+from tests.browser import Browser, Page, ask, sign_in_at_provider
 
 SECRET = "a-secret-of-forty-characters-or-more-for-it"
 
@@ -36,12 +35,12 @@ class Organisation:
         self.bob_annex = self.user(self.annex, "bob")
 
     def post(self, path, body, key):
-        reply = httpx.post(f"{self.url}{path}", json=body, headers={"authorization": f"Bearer {key}"}, timeout=30)
+        reply = ask("POST", f"{self.url}{path}", json=body, headers={"authorization": f"Bearer {key}"})
         assert reply.status_code == 200, reply.text
         return reply.json()
 
     def get(self, path, key):
-        return httpx.get(f"{self.url}{path}", headers={"authorization": f"Bearer {key}"}, timeout=30)
+        return ask("GET", f"{self.url}{path}", headers={"authorization": f"Bearer {key}"})
 
     def leaves(self, key):
         """Every record of the log that a key may read."""
@@ -126,7 +125,7 @@ class Client:
             "redirect_uri": self.redirect_uri, "code_verifier": self.verifier,
         }  # fmt: skip
         given = {name: text for name, text in (form | changed).items() if text is not None}
-        return httpx.post(f"{self.url}/v1/oauth/token", data=given, timeout=30)
+        return ask("POST", f"{self.url}/v1/oauth/token", data=given)
 
     def token(self, tenant, login, **asked):
         """Sign in and return the access token."""

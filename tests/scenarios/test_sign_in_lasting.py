@@ -3,8 +3,8 @@
 import threading
 import time
 
-import httpx
 import pytest
+from tests.browser import ask
 from tests.scenarios.test_sign_in import claims_of, eventually_refused, works
 from tests.sign_in_fixture import Client
 
@@ -23,7 +23,7 @@ class Lasting:
             "grant_type": "refresh_token", "client_id": self.client.client_id,
             "refresh_token": token or self.token["refresh_token"],
         } | changed  # fmt: skip
-        return httpx.post(f"{self.organisation.url}/v1/oauth/token", data=form, timeout=30)
+        return ask("POST", f"{self.organisation.url}/v1/oauth/token", data=form)
 
     def renew(self):
         reply = self.refresh()
@@ -127,14 +127,14 @@ def test_it_ends_with_the_binding_the_person_and_the_tenants_word(organisation):
         else:
             bindings = organisation.get("/v1/identity-bindings", organisation.acme["admin"]).json()["bindings"]
             [mine] = [one["id"] for one in bindings if one["subject"] == user]
-            httpx.delete(f"{organisation.url}/v1/identity-bindings/{mine}", headers=admin).raise_for_status()
+            ask("DELETE", f"{organisation.url}/v1/identity-bindings/{mine}", headers=admin).raise_for_status()
         ended.append(lasting.refresh())
     assert all(reply.status_code == 400 and "access_token" not in reply.text for reply in ended)
 
 
 def test_signing_out_ends_it_and_all_that_came_of_it(lasting, organisation):
     renewed = lasting.renew()
-    end = lambda: httpx.post(f"{organisation.url}/v1/oauth/revoke", data={"token": lasting.token["refresh_token"]})  # noqa: E731
+    end = lambda: ask("POST", f"{organisation.url}/v1/oauth/revoke", data={"token": lasting.token["refresh_token"]})  # noqa: E731
     assert [end().status_code for _ in range(2)] == [200, 200]
     assert refused(lasting.refresh())
     eventually_refused(organisation, renewed)

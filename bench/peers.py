@@ -37,7 +37,8 @@ from partywall.version import __version__
 ROUNDS = 3
 WIDTHS = (1, 8, 32, 128)
 DRAIN_LIMIT_S = 60.0
-SECONDS = 4.0
+OURS = ("direct", "bare_proxy", "wall")
+SECONDS = 3.0
 Rounds = dict[str, dict[int, list[dict[str, float]]]]
 
 
@@ -145,8 +146,9 @@ def measured(arms: dict[str, Peer]) -> Rounds:
             for name, peer in arms.items():
                 if width in peer.widths:
                     one = _load(peer, width, SECONDS)
-                    assert not one["errors"], f"{name} failed {one['errors']:.0f} requests at {width} connections"
+                    assert not one["errors"] or name not in OURS, f"{name} failed {one['errors']:.0f} at {width}"
                     assert one["rps"] or width > 1, f"{name} answered nothing"
+                    one["rps"] = max(0.0, one["rps"] - one["errors"] / SECONDS)  # what failed was no work
                     taken[name][width].append(one)
     return taken
 
@@ -201,6 +203,9 @@ def described(kind: str, arms: dict[str, Peer], taken: Rounds) -> dict[str, Any]
             word = "direct" if name == "direct" else "added"
             own = [one[f"{figure}_us"] for one in direct] if name == "direct" else values
             figures[f"{label}_{word}_{figure}_ms"] = round(statistics.median(own) / 1e3, 3)
+        failed = sum(one["errors"] for rounds in taken[name].values() for one in rounds)
+        if failed:
+            figures[f"{label}_failed"] = round(failed)
         if peer.pid:
             figures[f"{label}_start_s"] = round(peer.start_s, 2)
             figures[f"{label}_pss_mb"] = round(tree_pss_bytes(peer.pid) / 1e6, 1)

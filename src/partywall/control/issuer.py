@@ -191,6 +191,7 @@ async def serve(home: Home, settings: Settings, log: Log, stop: asyncio.Event) -
                 ),
             )
             await _answer_until(issuer, upkeep, home, log, stop)
+            await issuer.federation.close()
     finally:
         await control.close()
         await data.close()

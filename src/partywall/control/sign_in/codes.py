@@ -83,7 +83,7 @@ async def redeem_code(
 ) -> Reply:
     """Return what `give_credential` does, maybe with a "refresh_token"; {"error"} for whatever is wrong with the code.
 
-    What was changed must be committed in either case. Raises: LimitExceeded.
+    What was changed must be committed in either case.
     """
     row = await connection.fetchrow(_FIND, _sha256(step.code))
     if row is None:

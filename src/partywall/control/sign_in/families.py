@@ -16,12 +16,13 @@ import asyncpg
 
 from partywall.control.sign_in.credentials import end_given, give_credential, refusal, still_bound
 from partywall.control.work import Reply, new_id
-from partywall.errors import LimitExceeded
 from partywall.wire.sign_in import Refresh
 
 LIVE_LIMIT: Final = 100
-_COUNT: Final = """
-    select count(*) from control.refresh_family where subject = $1 and expires_at_s > $2 and ended_at_s is null"""
+"""Sign-ins of one person that last; one more ends the oldest."""
+_OLDEST: Final = """
+    select id from control.refresh_family where subject = $1 and expires_at_s > $2 and ended_at_s is null
+    order by expires_at_s desc, id offset $3 for update"""
 _INSERT: Final = """
     insert into control.refresh_family
         (id, tenant, subject, client, scopes, resource, ancestors, secret_sha256, expires_at_s)
@@ -35,9 +36,9 @@ _TURN: Final = "update control.refresh_family set secret_sha256 = $2 where id = 
 async def begin_family(
     connection: asyncpg.Connection, code: asyncpg.Record, *, now_s: float, lasting_s: float
 ) -> tuple[str, str]:
-    """Return (family, its first refresh token) for a code's row. Raises: LimitExceeded."""
-    if await connection.fetchval(_COUNT, code["subject"], now_s) >= LIVE_LIMIT:
-        raise LimitExceeded(f"at most {LIVE_LIMIT} sign-ins that last", code="too-many-attempts", retry_after_s=60.0)
+    """Return (family, its first refresh token) for a code's row."""
+    for row in await connection.fetch(_OLDEST, code["subject"], now_s, LIVE_LIMIT - 1):
+        await end_given(connection, row["id"], now_s)
     family, secret = new_id("rft"), _secret()
     await connection.execute(
         _INSERT,

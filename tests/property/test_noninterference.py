@@ -342,14 +342,14 @@ class Script:
 
     def decisions(self) -> Iterator[Step]:
         worker, use = {"type": "agent", "id": "worker"}, {"name": "use"}
-        for subject in (worker, {"type": "agent", "id": self.foreign.agent}, {"type": "agent", "id": "b-agent"}):
-            for model in ("probe-model", "b-model", self.foreign.model):
-                asked = {"subject": subject, "action": use, "resource": {"type": "model", "id": model}}
-                yield self.rest("POST", "/access/v1/evaluation", asked)
-                yield self.rest("POST", "/access/v1/search/action", asked)
-        for wanted in ("subject", "resource"):
-            asked = {"subject": worker, "action": use, "resource": {"type": "model", "id": "probe-model"}}
+        asked = {"subject": worker, "action": use, "resource": {"type": "model", "id": "probe-model"}}
+        subjects = ("worker", "b-agent", self.foreign.agent)
+        pairs = itertools.product(subjects, ("probe-model", "b-model", self.foreign.model))
+        several = [{"subject": worker | {"id": who}, "resource": {"type": "model", "id": what}} for who, what in pairs]
+        yield self.rest("POST", "/access/v1/evaluations", {"action": use, "evaluations": several})
+        for wanted in ("subject", "resource", "action"):
             yield self.rest("POST", f"/access/v1/search/{wanted}", asked)
+        yield self.rest("POST", "/access/v1/search/action", asked | {"subject": worker | {"id": self.foreign.agent}})
 
     def sign_in(self) -> Iterator[Step]:
         for name in ("oauth-authorization-server", "oauth-protected-resource/mcp/b-tools"):

@@ -271,8 +271,9 @@ def test_what_one_reply_gives_the_next_request_uses(schema, neighbourhood, role)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("role", ROLES)
 def test_every_operation_answers_what_it_says_at_length(schema, neighbourhood, role):
     with Caller(neighbourhood, role) as caller:
-        fuzz(schema, caller, {GenerationMode.POSITIVE: 40, GenerationMode.NEGATIVE: 20}, derandomize=False)
-        walk(schema, caller, walks=60, steps=40, derandomize=False)
+        fuzz(schema, caller, {GenerationMode.POSITIVE: 20, GenerationMode.NEGATIVE: 10}, derandomize=False)
+        walk(schema, caller, walks=40, steps=40, derandomize=False)

@@ -43,7 +43,9 @@ async def test_the_role_reads_what_decisions_need_and_writes_nothing(short_folde
                     for right in ("select", "insert", "update", "delete", "truncate", "references", "trigger")
                     if await connection.fetchval("select has_table_privilege($1::oid, $2)", row["oid"], right)
                 }
-            closed = {"access_token", "bootstrap", "organisation", "session"}
+            closed = {"access_token", "bootstrap", "organisation", "session", "policy_draft", "idempotency"}
+            closed |= {"identity_provider", "identity_binding", "used_assertion", "authorization_code"}
+            closed |= {"refresh_family", "break_glass"}
             assert {name for name, held in rights.items() if not held} == closed
             assert all(held == {"select"} for name, held in rights.items() if name not in closed)
             assert not await connection.fetchval("select has_schema_privilege('control', 'create')")

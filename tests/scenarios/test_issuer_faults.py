@@ -190,7 +190,7 @@ async def test_a_permit_for_the_boot_before_is_refused(short_folder, issuer_data
     async with deployment(short_folder, issuer_databases) as house:
         with pytest.raises(Unauthenticated):
             await house.worker.perform(operator, ops.TenantList(), audience=f"issuer/{boot}")
-        assert (await house.worker.perform(operator, ops.TenantList())) == {"tenants": []}
+        assert (await house.worker.perform(operator, ops.TenantList())) == {"tenants": [], "next_cursor": None}
 
 
 async def test_a_stopped_database_is_unavailable_and_comes_back(short_folder, issuer_databases):
@@ -279,7 +279,7 @@ async def test_the_data_database_away_ends_enrolment_and_nothing_else(short_fold
         try:
             with pytest.raises(Unavailable):
                 await Worker(house.home).enrol()
-            assert (await house.worker.perform(operator, ops.TenantList())) == {"tenants": []}
+            assert (await house.worker.perform(operator, ops.TenantList())) == {"tenants": [], "next_cursor": None}
         finally:
             issuer_databases.start("data")
         await Worker(house.home).enrol()

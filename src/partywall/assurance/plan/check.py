@@ -90,8 +90,9 @@ def _finding(one: dict[str, Any], severity: Severity, of_path: Sequence[Document
 
 
 def _place(one: dict[str, Any], of_path: Sequence[Document]) -> tuple[int, int]:
-    if isinstance(one.get("line"), int):
-        return one["line"], 1
+    line, column = one.get("line"), one.get("column")
+    if isinstance(line, int) and isinstance(column, int):
+        return line, column
     for document in of_path:
         if one["resource"] in document.places:
             return document.places[one["resource"]]

@@ -20,6 +20,7 @@ statements := [{
 	"kind": lib.text(lib.at(statement, ["kind"])),
 	"address": lib.text(lib.at(statement, ["name"])),
 	"line": lib.at(statement, ["line"]),
+	"column": lib.at(statement, ["column"]),
 	"fact": statement,
 	"table": concat("|", [migration.path, lib.text(lib.at(statement, ["table"]))]),
 } |
@@ -27,7 +28,7 @@ statements := [{
 	some statement in migration.statements
 ]
 
-found(id, one, message) := object.union(lib.finding(id, one, message), {"line": one.line})
+found(id, one, message) := object.union(lib.finding(id, one, message), {"line": one.line, "column": one.column})
 
 tables := [one |
 	some one in statements

@@ -204,6 +204,10 @@ def test_exceptions_inside_what_is_checked(tmp_path: Path) -> None:
     write(tmp_path, "0001.sql", f"create table a (x int);\n{comment}create table b (x int);\n")
     said = checked(tmp_path)
     assert {one["resource"]: one["accepted_by"] for one in said["findings"]} == {"a": None, "b": "inSource"}
+    write(tmp_path, "0001.sql", f"{comment}select 1;\ncreate table b (x int);\n")
+    assert checked(tmp_path)["findings"][0]["accepted"] is None
+    write(tmp_path, "0001.sql", "select 1; create table b (x int);")
+    assert checked(tmp_path)["findings"][0]["column"] == 11
     allowed = '"partywall.dev/allow.PWP-205": until 2999-01-01 because it is the node exporter'
     assert run("check", "-", given=POD % allowed).exit_code == 0
     assert run("check", "-", given=POD % allowed.replace("205", "203")).exit_code == 1

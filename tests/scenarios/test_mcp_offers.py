@@ -144,6 +144,14 @@ def test_a_refusal_is_no_stream_even_when_progress_was_wanted(docs):
         assert wrong.json()["error"]["code"] == -32602
 
 
+def test_a_token_without_the_scope_is_told_which_to_ask_for(docs):
+    agent = docs.side.subject("narrow", [{"action": "tool.call", "resource": "tool/docs/static-text"}])
+    token = docs.side.new_token(agent, scopes=["tool.list"])
+    answer = docs.ask("resources/read", key=token, uri="test://static-text")
+    assert answer.status == 403
+    assert 'scope="tool.call tool.list"' in answer.headers["www-authenticate"]
+
+
 def test_an_entry_that_is_nothing_is_not_approved(docs):
     tool = {"name": "x", "input_schema": {"type": "object"}, "annotations": {"partywall/offers": {"prompt": 7}}}
     body = {"slug": "wrong", "url": "http://127.0.0.1:9/mcp", "tools": [tool]}

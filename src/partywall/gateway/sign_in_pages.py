@@ -12,10 +12,12 @@ from typing import Final
 from urllib.parse import urlsplit
 
 STYLE: Final = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:30rem;margin:12vh auto;padding:0 1rem;color-scheme:light dark}"
-    "input,button{font:inherit;padding:.5rem .75rem;margin:.25rem .5rem .25rem 0}"
-    "input{width:100%;box-sizing:border-box}"
-    "dt{opacity:.7}dd{margin:0 0 .75rem;overflow-wrap:anywhere}"
+    ":root{color-scheme:light dark}h1{font-size:1.5rem}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:30rem;margin:6vh auto;padding:0 1rem}"
+    "input,button{font:inherit;padding:.5rem .75rem;margin:.25rem .5rem .75rem 0;border-radius:.375rem}"
+    "input{width:100%;box-sizing:border-box;border:1px solid}button{border:1px solid;cursor:pointer}"
+    "button[value=continue]{background:#1a5fb4;border-color:#1a5fb4;color:#fff}"
+    "dt{opacity:.75}dd{margin:0 0 .5rem;overflow-wrap:anywhere}"
 )
 HEADERS: Final = {
     "cache-control": "no-store",

@@ -1,4 +1,4 @@
-"""Operator actions: one strict schema each, parsed at the REST door and again in the issuer.
+"""Operator actions, long because one union names them all: a strict schema each, parsed at the door and by the issuer.
 
 The payload of `Perform` is canonical JSON of `{"operation": <tag>, …fields}`: exactly one of these structs. Replies are
 JSON objects as each docstring says. `tenant` fields name the tenant that an *operator* works on; a tenant-admin's own

@@ -1,4 +1,4 @@
-"""What the public API answers, one struct each: the OpenAPI document is made of them, and real replies must fit them.
+"""What the public API answers, long because it is the whole vocabulary of the OpenAPI document: real replies fit it.
 
 Replies only grow: a reader takes members that it does not know for granted. Times are Unix seconds. A list carries
 `next_cursor`: hand it back as `cursor` for the page after, until it is null.

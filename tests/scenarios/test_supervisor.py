@@ -17,18 +17,20 @@ from pathlib import Path
 
 import pytest
 from tests.scenarios.platform_fixture import Platform
+from tests.scenarios.test_embeddings_door import wait_for_embeddings
 
 from partywall.supervisor import lock
 from partywall.supervisor.throwaway import Throwaway
 
 ROOT = os.geteuid() == 0
-NAMES = ["postgres-control", "postgres-data", "issuer", "ledger", "gateway-0"]
+NAMES = ["postgres-control", "postgres-data", "issuer", "ledger", "embeddings", "gateway-0"]
 
 
 @pytest.fixture(scope="module")
 def sturdy() -> Iterator[Platform]:
     """This module's own: it is killed in pieces and has to come back each time."""
     with Platform() as running:
+        wait_for_embeddings(running)  # the start does not
         yield running
 
 
@@ -149,8 +151,9 @@ def test_what_a_worker_refuses_nobody_while_it_restarts(sturdy: Platform) -> Non
 
 
 def test_sigterm_ends_everything_in_order(own_platform: Platform) -> None:
+    wait_for_embeddings(own_platform)
     processes = tree(own_platform.pid)
-    assert len(processes) >= 6
+    assert len(processes) >= 7
     assert own_platform.stop() == 0
     assert alive(processes) == []
     assert not accepts(own_platform.base_url)
@@ -159,8 +162,8 @@ def test_sigterm_ends_everything_in_order(own_platform: Platform) -> None:
     events = [json.loads(line) for line in own_platform.home.log("supervisor").read_text().splitlines()]
     ended = [event["process"] for event in events if event["event"] == "process.exited"]
     assert ended[0] == "gateway-0"
-    assert set(ended[1:3]) == {"issuer", "ledger"}
-    assert set(ended[3:]) == {"postgres-control", "postgres-data"}
+    assert set(ended[1:4]) == {"issuer", "ledger", "embeddings"}
+    assert set(ended[4:]) == {"postgres-control", "postgres-data"}
     assert not [event for event in events if event["level"] != "info"], "each ended by itself, in time"
 
 

@@ -12,7 +12,7 @@ from partywall.decision.action import ActionType
 from partywall.decision.record import Phase, Result
 from partywall.errors import Malformed
 from partywall.keys.file import FileKeys
-from partywall.ledger import index_page
+from partywall.ledger import hunt, index_page, search
 from partywall.ledger.activity import decode_keys
 from partywall.ledger.answers import Answers
 from partywall.ledger.leaf import context_of, parse_header, unseal
@@ -191,6 +191,72 @@ def test_an_empty_log_answers_with_nothing_and_gets_no_key(tmp_path):
     assert ledger.ask(A)["leaves"] == []
     assert ledger.ask(A, filters=Filters(action="tool.call"))["next_cursor"] is None
     assert not (tmp_path / "kek" / A).exists()
+
+
+def everything(ledger, filters, order, limit):
+    """All leaves of a search, page by page, and how many pages it took."""
+    got, cursor, pages = [], None, 0
+    while True:
+        page = ledger.ask(A, filters=filters, order=order, limit=limit, cursor=cursor)
+        got += [leaf["seq"] for leaf in page["leaves"]]
+        cursor, pages = page["next_cursor"], pages + 1
+        if cursor is None:
+            return got, pages
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+def test_a_search_that_has_opened_enough_goes_on_where_it_stopped(ledger, order, monkeypatch):
+    monkeypatch.setattr(hunt, "OPENED_LIMIT", 2)
+    filters = Filters(phase="intent", result="complete")  # in every page, and of no leaf
+    got, pages = everything(ledger, filters, order, 100)
+    assert got == []
+    assert pages == 3
+    filters = Filters(principal=ids("agt", 5), kind="tool")
+    got, _pages = everything(ledger, filters, order, 500)
+    assert sorted(got) == list(expected(ledger, A, filters))
+
+
+def test_a_search_ahead_of_the_index_says_how_far_it_looked(tmp_path, monkeypatch):
+    monkeypatch.setattr(search, "CATCH_UP_PAGES", 1)
+    ledger = Ledger(tmp_path)
+    ledger.fill(A, 6 * index_page.PAGE_LEAVES)
+    filters = Filters(principal=ids("agt", 5))
+    page = ledger.ask(A, filters=filters, limit=500)
+    assert (page["at_head"], page["searched"], page["size"]) == (False, 1024, 6144)
+    assert [leaf["seq"] for leaf in page["leaves"]] == [
+        seq for seq in reversed(list(expected(ledger, A, filters))) if seq < 1024
+    ]
+    got, pages = everything(ledger, filters, "oldest", 500)
+    assert got == list(expected(ledger, A, filters))  # oldest first, it goes on as the index does
+    assert pages > 1
+    assert ledger.ask(A, filters=filters)["at_head"]
+
+
+def test_two_who_index_at_once_write_each_page_once(tmp_path):
+    ledger = Ledger(tmp_path)
+    ledger.fill(A, 3 * index_page.PAGE_LEAVES)
+    both = [ledger.searcher.catch_up(A, 9), ledger.searcher.catch_up(A, 9)]
+    while both:
+        for steps in list(both):
+            if next(steps, "end") == "end":
+                both.remove(steps)
+    assert ledger.searcher.behind(A) == 0
+    filters = Filters(principal=ids("agt", 5))
+    assert sorted(everything(ledger, filters, "newest", 100)[0]) == list(expected(ledger, A, filters))
+    assert ledger.damaged == []
+
+
+def test_leaves_and_pages_under_an_older_key_are_found_after_a_rotation(tmp_path):
+    ledger = Ledger(tmp_path)
+    ledger.fill(A, 1500)
+    drive(ledger.searcher.catch_up(A, 9))
+    assert ledger.keys.rotate_now(A, "ledger") == 2
+    ledger.logs.forget_keys(A)
+    ledger.logs.append([record(Phase.DENIAL, n, A, trace_id="e" * 32) for n in range(1500)], durable=False)
+    found = ledger.find(A, Filters(trace_id="e" * 32), limit=500)
+    assert len(found.leaves) == 500
+    assert len(ledger.find(A, Filters(trace_id=f"{100:032x}")).leaves) == 4
+    assert ledger.damaged == []
 
 
 # --- non-interference -------------------------------------------------------------------------------------------------

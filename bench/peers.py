@@ -154,8 +154,10 @@ def measured(arms: dict[str, Peer]) -> Rounds:
 
 
 def _load(peer: Peer, width: int, seconds: float) -> dict[str, float]:
+    before_s = tree_cpu_s(peer.pid) if peer.pid else 0.0
     one = load.measure(peer.url, peer.credential, width, seconds, body=peer.body, headers=peer.headers)
     if peer.pid:
+        one["cpu_us"] = (tree_cpu_s(peer.pid) - before_s) * 1e6 / max(one["rps"] * seconds, 1.0)
         _drain(peer.pid)
     return one
 
@@ -177,16 +179,15 @@ def tree_cpu_s(pid: int) -> float:
     return cpu_s(pid) + sum(tree_cpu_s(child) for child in children_of(pid))
 
 
-def best_rps(rounds: dict[int, list[dict[str, float]]]) -> list[float]:
-    """Return a contender's throughput round by round, at the width that suits it best."""
-    best = max(rounds.values(), key=lambda measured: statistics.median(each["rps"] for each in measured))
-    return [each["rps"] for each in best]
+def best_of(rounds: dict[int, list[dict[str, float]]]) -> list[dict[str, float]]:
+    """Return a contender's rounds at the width that suits its throughput best."""
+    return max(rounds.values(), key=lambda measured: statistics.median(each["rps"] for each in measured))
 
 
-def times(ours: Rounds, theirs: str, us: str = "wall") -> float:
-    """Return how many times a contender's throughput ours is, the median of rounds."""
-    pairs = zip(best_rps(ours[us]), best_rps(ours[theirs]), strict=True)
-    return statistics.median(mine / other for mine, other in pairs)
+def times(taken: Rounds, theirs: str, figure: str = "rps") -> float:
+    """Return how many times a contender's figure ours is, the median of rounds."""
+    pairs = zip(best_of(taken["wall"]), best_of(taken[theirs]), strict=True)
+    return statistics.median(mine[figure] / other[figure] for mine, other in pairs)
 
 
 def described(kind: str, arms: dict[str, Peer], taken: Rounds) -> dict[str, Any]:
@@ -195,7 +196,7 @@ def described(kind: str, arms: dict[str, Peer], taken: Rounds) -> dict[str, Any]
     direct = taken["direct"][1]
     for name, peer in arms.items():
         label = f"{kind}_{name}"
-        figures[f"{label}_rps"] = round(statistics.median(best_rps(taken[name])), 1)
+        figures[f"{label}_rps"] = round(statistics.median(one["rps"] for one in best_of(taken[name])), 1)
         for figure in ("p50", "p99"):
             values = [
                 one[f"{figure}_us"] - base[f"{figure}_us"] for one, base in zip(taken[name][1], direct, strict=True)
@@ -207,6 +208,8 @@ def described(kind: str, arms: dict[str, Peer], taken: Rounds) -> dict[str, Any]
         if failed:
             figures[f"{label}_failed"] = round(failed)
         if peer.pid:
+            # of all its processes; unlike throughput, hardly changed by other load on the machine
+            figures[f"{label}_cpu_us"] = round(statistics.median(one["cpu_us"] for one in best_of(taken[name])))
             figures[f"{label}_start_s"] = round(peer.start_s, 2)
             figures[f"{label}_pss_mb"] = round(tree_pss_bytes(peer.pid) / 1e6, 1)
             figures[f"{label}_version"] = peer.version

@@ -184,7 +184,7 @@ def test_yaml_means_what_kubernetes_reads() -> None:
     )
 )
 def test_yaml_reads_back_what_a_writer_wrote(value: Any) -> None:
-    text = yaml.safe_dump({"kind": "X", "apiVersion": "v1", "value": value}, allow_unicode=True)
+    text = yaml.safe_dump({"kind": "X", "apiVersion": "v1", "value": value})
     try:
         ((read_back, _),) = parse_yaml_text(text)
     except Malformed:

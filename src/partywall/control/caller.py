@@ -30,6 +30,8 @@ _MEMBER: Final = """
     where s.id = $1 and s.tenant = $2 and s.kind = $3 and s.state = 'active' and t.state = 'active'"""
 _REVOKED: Final = "select exists (select from control.revocation where credential = any($1::text[]))"
 _LOCKS: Final = (
+    # A queue, first come first served: row locks alone let those who share overtake for ever whoever would revoke.
+    "select pg_advisory_xact_lock_shared(hashtextextended(id, 0)) from unnest($1::text[]) as given (id)",
     "select from control.api_key where id = any($1::text[]) order by id for share",
     "select from control.access_token where id = any($1::text[]) order by id for share",
 )

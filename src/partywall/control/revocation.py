@@ -16,6 +16,14 @@ from partywall.wire.operations import KeyDelete, Revoke, SubjectDelete, TokenEnd
 _REVOKE: Final = """
     insert into control.revocation (credential, revoked_at_s, forget_at_s, revision) values ($1, $2, $3, $4)
     on conflict (credential) do nothing"""
+_WAIT: Final = "select pg_advisory_xact_lock(hashtextextended(id, 0)) from control."
+_WAIT_FOR_KEY: Final = _WAIT + "api_key where id = $1 and tenant is not distinct from $2"
+_WAIT_FOR_TOKEN: Final = _WAIT + "access_token where id = $1 and tenant = $2"
+_WAIT_FOR_KEYS: Final = (
+    _WAIT
+    + "api_key where (subject = $1 or on_behalf_of = $1) and revoked_at_s is null and tenant is not distinct from $2"
+)
+"""Queue behind those who are issuing, and before those who come later (`caller.lock_lineage`)."""
 _DESCENDANTS: Final = "select from control.access_token where ancestors @> array[$1] order by id for update"
 _REVOKE_TOKENS: Final = """
     insert into control.revocation (credential, revoked_at_s, forget_at_s, revision)
@@ -54,6 +62,7 @@ async def end_own_token(work: Work, operation: TokenEnd) -> Reply:
 
 
 async def _key(work: Work, key: str) -> bool:
+    await work.connection.execute(_WAIT_FOR_KEY, key, work.scope)
     expires_at_s = await work.connection.fetchval(
         """update control.api_key set revoked_at_s = coalesce(revoked_at_s, $3), revision = $4
            where id = $1 and tenant is not distinct from $2 returning expires_at_s""",
@@ -69,6 +78,7 @@ async def _key(work: Work, key: str) -> bool:
 
 
 async def _token(work: Work, token: str) -> bool:
+    await work.connection.execute(_WAIT_FOR_TOKEN, token, work.scope)
     expires_at_s = await work.connection.fetchval(
         "select expires_at_s from control.access_token where id = $1 and tenant = $2 for update", token, work.scope
     )
@@ -117,6 +127,7 @@ async def _session(work: Work, session: str) -> bool:
 
 async def _subject(work: Work, subject: str) -> bool:
     # Keys before their subject, as issuing a token takes them: two transactions that lock alike never wait in a ring.
+    await work.connection.execute(_WAIT_FOR_KEYS, subject, work.scope)
     keys = await work.connection.fetch(
         """select id from control.api_key where (subject = $1 or on_behalf_of = $1) and revoked_at_s is null
            and tenant is not distinct from $2 order by id for update""",

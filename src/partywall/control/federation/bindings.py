@@ -32,6 +32,8 @@ _INSERT: Final = """
     insert into control.identity_binding
         (id, provider, tenant, subject, match_subject, match_prefix, match_claims, scopes, created_at_s)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
+_WAIT: Final = "select pg_advisory_xact_lock(hashtextextended(id, 0)) from control.identity_binding where "
+"""Queue behind those who are issuing by a binding, and before those who come later (`proofs.use_proof`)."""
 _CANDIDATES: Final = f"""
     select {COLUMNS}, b.id as binding, b.subject as bound, b.match_subject, b.match_prefix, b.match_claims,
            b.scopes, s.kind as bound_kind
@@ -157,6 +159,7 @@ async def list_bindings(work: Work, _operation: BindingList) -> Reply:
 
 async def delete_binding(work: Work, operation: BindingDelete) -> Reply:
     """End a binding and every live token that came of it. Raises: NotFound."""
+    await work.connection.execute(_WAIT + "id = $1 and tenant = $2", operation.binding, work.tenant)
     deleted = await work.connection.fetchval(
         "delete from control.identity_binding where id = $1 and tenant = $2 returning true",
         operation.binding,

@@ -33,7 +33,9 @@ _KEYS: Final = "select id, public_key from control.verification_key where not_af
 _USE: Final = """
     insert into control.used_assertion (id, forget_at_s) values ($1, $2) on conflict (id) do nothing returning true"""
 _HOLD: Final = """
-    select s.kind, s.clearance from control.identity_binding b
+    select s.kind, s.clearance
+    from (select pg_advisory_xact_lock_shared(hashtextextended($1, 0))) as queue
+    cross join control.identity_binding b
     join control.tenant t on t.id = b.tenant and t.state = 'active'
     join control.subject s on s.id = b.subject and s.tenant = b.tenant and s.state = 'active'
     where b.id = $1 and b.subject = $2 and b.tenant = $3 for share of b, s"""

@@ -33,6 +33,11 @@ _VISIBLE: Final = f"""
     left join control.organisation o on o.id = p.organisation
     where case when $1::text is null then p.organisation is not null
           else p.tenant = $1 or p.organisation = (select organisation from control.tenant where id = $1) end"""  # noqa: S608  # constants
+_WAIT: Final = """
+    select pg_advisory_xact_lock(hashtextextended(b.id, 0)) from control.identity_binding b
+    join control.identity_provider p on p.id = b.provider
+    where p.id = $1 and p.tenant is not distinct from $2"""
+"""Queue behind those who are issuing by one of its bindings (`proofs.use_proof`)."""
 _INSERT: Final = """
     insert into control.identity_provider
         (id, tenant, organisation, slug, kind, issuer, audiences, algorithms, max_age_s, single_use, jwks_uri, jwks,
@@ -116,6 +121,7 @@ async def delete_provider(work: Work, operation: IdpDelete) -> Reply:
 
     A tenant-admin removes its tenant's, an operator an organisation's. Raises: NotFound.
     """
+    await work.connection.execute(_WAIT, operation.idp, work.scope)
     deleted = await work.connection.fetchval(
         """delete from control.identity_provider where id = $1 and tenant is not distinct from $2 returning true""",
         operation.idp,

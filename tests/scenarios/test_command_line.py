@@ -177,3 +177,33 @@ def test_an_issuer_is_trusted_bound_and_removed(newcomer: Run, acme: str, tmp_pa
     assert refused["code"] == "bad-binding"
     assert newcomer(*mine, "idp", "remove", "mesh") == {"deleted": made["id"]}
     assert newcomer(*mine, "idp", "list") == {"identity_providers": []}
+
+
+def test_resources_from_their_making_to_their_end(newcomer: Run, tmp_path: Path) -> None:
+    newcomer("org", "create", "umbrella-cli")
+    profile = newcomer("tenant", "create", "life-cli", "--organisation", "umbrella-cli", "--admin", "root")["profile"]
+    assert [each["slug"] for each in newcomer("org", "show", "umbrella-cli")["tenants"]] == ["life-cli"]
+    assert newcomer("tenant", "show", "life-cli")["organisation"] == "umbrella-cli"
+    newcomer("model", "add", "life-cli", "m", "--upstream", "http://127.0.0.1:9", "--upstream-model", "one")
+    assert newcomer("model", "change", "life-cli", "m", "--context-tokens", "4096")["context_tokens"] == 4096
+    assert [each["slug"] for each in newcomer("--profile", profile, "model", "list")["models"]] == ["m"]
+
+    made = newcomer("--profile", profile, "agent", "create", "clerk", "--grant", "model.request=model/m")
+    assert newcomer("--profile", profile, "agent", "clearance", "clerk", "3")["clearance"] == 3
+    assert newcomer("--profile", profile, "agent", "show", "clerk")["slug"] == "clerk"
+    assert newcomer("--profile", profile, "key", "show", made["key"]["id"])["revoked"] is False
+    newcomer("model", "delete", "life-cli", "m", "--yes")
+    assert newcomer("--profile", profile, "agent", "show", "clerk")["grants"] == []
+    newcomer("--profile", profile, "agent", "delete", "clerk", "--yes")
+    assert newcomer("--profile", profile, "key", "show", made["key"]["id"])["revoked"] is True
+
+    text = tmp_path / "next.rego"
+    text.write_text("package tenant\nno rego")
+    assert newcomer("--profile", profile, "policy", "draft", "save", "next", str(text), status=1)["valid"] is False
+    text.write_text('package tenant\n\ndeny contains "never" if input.payload.amount > 1000\n')
+    assert newcomer("--profile", profile, "policy", "draft", "save", "next", str(text))["valid"] is True
+    active = newcomer("--profile", profile, "policy", "draft", "activate", "next")["revision"]
+    assert [each["revision"] for each in newcomer("--profile", profile, "policy", "history")["revisions"]] == [active]
+    assert newcomer("--profile", profile, "policy", "history", active)["module"] == text.read_text()
+    newcomer("--profile", profile, "policy", "draft", "delete", "next")
+    assert newcomer("--profile", profile, "policy", "draft", "list") == {"drafts": []}

@@ -1,4 +1,6 @@
-"""What the idle platform costs: memory (PSS, without the model) and the time of a first and a later start."""
+"""What the idle platform costs: memory (PSS, with the embedding model and without the language model), and the time of
+a first and a later start, which wait for neither.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from bench.report import Target, report, wants_json
 from partywall.supervisor.throwaway import Throwaway
 
 SETTLE_S = 5.0
+LOAD_LIMIT_S = 60.0
 
 
 def main() -> int:
@@ -17,6 +20,11 @@ def main() -> int:
         first_s = deployment.state().ready_s or 0.0
         deployment.stop()
         later_s = deployment.start().ready_s or 0.0
+        deadline_s = time.monotonic() + LOAD_LIMIT_S
+        while any(process.state != "ready" for process in deployment.state().processes):
+            if time.monotonic() > deadline_s:
+                raise SystemExit("not every process became ready")
+            time.sleep(0.1)
         time.sleep(SETTLE_S)
         parts = {process.name: tree_pss_bytes(process.pid) for process in deployment.state().processes if process.pid}
         parts["supervisor"] = pss_bytes(deployment.pid)
@@ -24,7 +32,7 @@ def main() -> int:
     total_mb = sum(parts.values()) / 1e6
     figures = {f"{name}_pss_mb": round(size / 1e6, 1) for name, size in sorted(parts.items())}
     figures |= {"first_start_s": round(first_s, 2), "later_start_s": round(later_s, 2)}
-    targets = [Target("PSS of the idle platform without the model", round(total_mb, 1), "<=", 400, "MB")]
+    targets = [Target("PSS of the idle platform without the language model", round(total_mb, 1), "<=", 400, "MB")]
     return report("footprint", targets, figures, wants_json())
 
 

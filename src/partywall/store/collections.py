@@ -9,6 +9,7 @@ names the leaf itself; whose rows there are is the token's to say. Source: archi
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -165,11 +166,37 @@ class StoredCollections:
 
     def __init__(self, pool: TenantPool, *, exact_limit_chunks: int = EXACT_LIMIT_CHUNKS) -> None:
         self._pool = pool
-        self._exact_limit_chunks = exact_limit_chunks
+        self._sizes = _Sizes(exact_limit_chunks)
 
     def of(self, tenant: TenantId, collection: CollectionFacts, clearance: Classification) -> StoredCollection:
         """Return the handle of one collection."""
-        return StoredCollection(self._pool, tenant, collection, clearance, self._exact_limit_chunks)
+        return StoredCollection(self._pool, tenant, collection, clearance, self._sizes)
+
+
+class _Sizes:
+    """Which collections were far from needing an index a moment ago: their searches need not ask how large they are.
+
+    One that grows meanwhile is compared chunk by chunk for that moment, which is slower and just as right.
+    """
+
+    HOLDS_S: Final = 10.0
+    LIMIT: Final = 4_096
+
+    def __init__(self, exact_limit_chunks: int) -> None:
+        self._exact_limit_chunks = exact_limit_chunks
+        self._small: dict[str, float] = {}
+
+    def is_small(self, collection: str) -> bool:
+        """Whether it was small within HOLDS_S."""
+        return time.monotonic() < self._small.get(collection, 0.0)
+
+    def is_large(self, collection: str, chunks: int) -> bool:
+        """Whether this many chunks are compared by way of an index; remembers those that are far from it."""
+        if chunks * 2 <= self._exact_limit_chunks:
+            if len(self._small) >= self.LIMIT:
+                self._small.clear()
+            self._small[collection] = time.monotonic() + self.HOLDS_S
+        return chunks > self._exact_limit_chunks
 
 
 class StoredCollection:
@@ -181,13 +208,13 @@ class StoredCollection:
         tenant: TenantId,
         collection: CollectionFacts,
         clearance: Classification,
-        exact_limit_chunks: int,
+        sizes: _Sizes,
     ) -> None:
         self._pool = pool
         self._tenant = tenant
         self._facts = collection
         self._clearance = int(clearance)
-        self._exact_limit_chunks = exact_limit_chunks
+        self._sizes = sizes
         self._sql = _Statements(collection.id)
 
     @asynccontextmanager
@@ -301,17 +328,21 @@ class StoredCollection:
         facets = [facet_digest(text) for text in question.facets]
         given = [list(question.vector), self._clearance, question.limit]
         async with self._transaction() as connection:
-            size = await connection.fetchrow(_SIZE, self._facts.id, index_name(self._facts.id))
-            if size is None:
-                return []
-            statement = _Statements.EXACT
-            if size["chunks"] > self._exact_limit_chunks and size["indexed"]:
-                await connection.fetch(_APPROXIMATE)
-                statement = _Statements.NEAR
+            statement = _Statements.NEAR if await self._wants_index(connection) else _Statements.EXACT
             if facets:
                 statement, given = statement.replace(_SEEN, _SEEN + _FILTERED), [*given, facets]
             rows = await connection.fetch(self._sql(statement), *given)
         return [self._hit(row) for row in rows]
+
+    async def _wants_index(self, connection: TenantConnection) -> bool:
+        """Tell whether candidates come from an index, and set how it is searched."""
+        if self._sizes.is_small(self._facts.id):
+            return False
+        size = await connection.fetchrow(_SIZE, self._facts.id, index_name(self._facts.id))
+        if size is None or not self._sizes.is_large(self._facts.id, size["chunks"]) or not size["indexed"]:
+            return False
+        await connection.fetch(_APPROXIMATE)
+        return True
 
     def _hit(self, row: Any) -> Hit:
         return Hit(

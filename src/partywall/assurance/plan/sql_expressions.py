@@ -7,6 +7,9 @@ from typing import Any
 
 from pglast import ast, enums
 
+Fact = dict[str, Any]
+"""One thing that a statement does."""
+
 
 def walk(node: Any) -> Iterator[ast.Node]:
     """Yield a node of a syntax tree and everything below it."""
@@ -106,3 +109,17 @@ def _shape(node: Any) -> Any:
     if isinstance(node, ast.Node):
         return (type(node).__name__, *(_shape(getattr(node, name)) for name in node if name != "location"))
     return tuple(_shape(part) for part in node) if isinstance(node, list | tuple) else node
+
+
+def table_name(relation: Any) -> str:
+    """Return schema.name; a name without a schema, or in public, stands alone."""
+    schema = relation.schemaname
+    return f"{schema}.{relation.relname}" if schema and schema != "public" else str(relation.relname)
+
+
+def is_on(value: Any) -> bool:
+    """Whether an option's value means true: `true`, `on`, `1`, however the parser holds it."""
+    for field in ("boolval", "ival"):
+        if hasattr(value, field):
+            return bool(getattr(value, field))
+    return str(getattr(value, "sval", "")).lower() in {"true", "on", "1", "yes"}

@@ -30,9 +30,10 @@ from partywall.control.federation.fetch import Fetcher
 from partywall.control.federation.identity import IdentityProvider, ProviderKind
 from partywall.control.federation.keys import ProviderKeys
 from partywall.control.federation.verifier import Verifier
+from partywall.gateway.form import FORM
 from partywall.settings import FederationSettings
 from partywall.supervisor.throwaway import Throwaway
-from partywall.wire.oauth import ACCESS_TOKEN, FORM, JWT, TOKEN_EXCHANGE, TRANSACTION_TOKEN
+from partywall.wire.oauth import ACCESS_TOKEN, JWT, TOKEN_EXCHANGE, TRANSACTION_TOKEN
 
 ISSUER = "https://cluster.example"
 AGENTS = 6

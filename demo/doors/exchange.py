@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 from demo.doors.attempt import Request, Try, by_name
 from demo.tenants import Tenant
-from partywall.wire.oauth import ACCESS_TOKEN, FORM, JWT, TOKEN_EXCHANGE
+from partywall.gateway.form import FORM
+from partywall.wire.oauth import ACCESS_TOKEN, JWT, TOKEN_EXCHANGE
 
 PATH: Final = "/v1/oauth/token"
 MISSING_AUDIENCE: Final = "pw:local:ten_" + "a" * 26

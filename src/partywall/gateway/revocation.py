@@ -14,6 +14,7 @@ from partywall.decision.action import ActionType
 from partywall.decision.ports import Call
 from partywall.errors import Bug, Malformed, PartywallError, Unauthenticated
 from partywall.gateway.authenticate import Authenticator
+from partywall.gateway.form import parse_form
 from partywall.gateway.http import Request
 from partywall.gateway.oauth_errors import oauth_body, oauth_headers, oauth_status
 from partywall.gateway.rest import Submitter
@@ -21,7 +22,6 @@ from partywall.gateway.routes.document import PUBLIC, Described, Doc, Documented
 from partywall.gateway.sign_in_steps import Steps
 from partywall.providers.operator import table
 from partywall.wire import replies
-from partywall.wire.oauth import parse_form
 from partywall.wire.operations import TokenEnd
 from partywall.wire.sign_in import parse_step
 

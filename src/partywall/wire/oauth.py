@@ -1,4 +1,4 @@
-"""Token requests as RFC 6749 and RFC 8693 send them: one form, each parameter once, nothing that is not known.
+"""Token requests as RFC 6749 and RFC 8693 send them: each parameter once, nothing that is not known.
 
 Pure. Source: RFC 6749 section 3.2 and appendix B, RFC 8693 section 2.1, draft-ietf-oauth-transaction-tokens.
 """
@@ -10,7 +10,6 @@ import binascii
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -18,9 +17,6 @@ from partywall.errors import Malformed
 from partywall.wire.ids import is_id
 from partywall.wire.strict_json import parse_json
 
-FORM: Final = "application/x-www-form-urlencoded"
-FORM_LIMIT_BYTES: Final = 49_152
-PARAMETERS_LIMIT: Final = 24
 TOKEN_LIMIT: Final = 16_384
 SCOPE_LIMIT: Final = 2_048
 CONTEXT_LIMIT: Final = 4_096
@@ -56,35 +52,6 @@ class ExchangeRequest(msgspec.Struct, frozen=True, kw_only=True):
     scopes: list[str] | None
     details: dict[str, Any]
     context: dict[str, Any]
-
-
-def parse_form(content_type: str | None, raw_body: bytes) -> dict[str, str]:
-    """Return the form that a body is. A parameter without a value is none. Raises: Malformed.
-
-    A parameter that stands twice is refused, whatever it is (RFC 6749 3.2).
-    """
-    media_type, _, parameters = (content_type or "").partition(";")
-    if media_type.strip().lower() != FORM or parameters.strip().lower() not in {"", "charset=utf-8"}:
-        raise Malformed(f"the body must be {FORM}", code="unsupported-media-type")
-    if len(raw_body) > FORM_LIMIT_BYTES or not raw_body.isascii():
-        raise Malformed("the form cannot be read", code="bad-form")
-    try:
-        pairs = parse_qsl(
-            raw_body.decode("ascii"),
-            keep_blank_values=True,
-            strict_parsing=True,
-            encoding="utf-8",
-            errors="strict",
-            max_num_fields=PARAMETERS_LIMIT,
-        )
-    except ValueError as error:
-        raise Malformed("the form cannot be read", code="bad-form") from error
-    form = dict(pairs)
-    if len(form) != len(pairs):
-        raise Malformed("a parameter stands twice", code="bad-form")
-    if any("\0" in name or "\0" in value for name, value in pairs):
-        raise Malformed("the form cannot be read", code="bad-form")
-    return {name: value for name, value in form.items() if value}
 
 
 def parse_exchange(form: Mapping[str, str], *, region: str) -> ExchangeRequest:

@@ -6,16 +6,15 @@ import json
 import pytest
 
 from partywall.errors import Bug, Denied, LimitExceeded, Malformed, NotFound, Unauthenticated, Unavailable
+from partywall.gateway.form import FORM, parse_form
 from partywall.gateway.oauth_errors import oauth_body, oauth_headers, oauth_status
 from partywall.wire.oauth import (
     ACCESS_TOKEN,
-    FORM,
     JWT,
     TOKEN_EXCHANGE,
     TRANSACTION_TOKEN,
     issuer_of,
     parse_exchange,
-    parse_form,
 )
 
 TENANT = "ten_" + "a" * 26

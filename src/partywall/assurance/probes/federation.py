@@ -17,7 +17,8 @@ from joserfc.jwk import ECKey
 from partywall.assurance.probe import expect, probe
 from partywall.assurance.target import Side, Target
 from partywall.assurance.wire import Answer
-from partywall.wire.oauth import ACCESS_TOKEN, FORM, JWT, TOKEN_EXCHANGE
+from partywall.gateway.form import FORM
+from partywall.wire.oauth import ACCESS_TOKEN, JWT, TOKEN_EXCHANGE
 
 SCOPES = ["memory", "model.request"]
 

@@ -16,7 +16,7 @@ demo: setup
 	@$(BIN)/python -m demo $(if $(FULL),--full)
 
 up: setup
-	@$(BIN)/partywall up
+	@$(BIN)/partywall up --loopback-tools
 
 check: setup
 	@$(BIN)/ruff check .

@@ -159,3 +159,13 @@ def test_a_hundred_evaluations_and_no_more():
     assert len(parse_evaluations(body | {"evaluations": [{}] * 100}).items) == 100
     with pytest.raises(Malformed):
         parse_evaluations(body | {"evaluations": [{}] * 101})
+
+
+def test_defaults_do_not_multiply_a_body_a_hundredfold():
+    body = {"subject": {"type": "user", "id": "u"}, "action": {"name": "a"}, "resource": {"type": "t", "id": "1"}}
+    large = body | {"context": {"text": "x" * 1_000_000}}
+    own = {"context": {}}
+    assert len(parse_evaluations(large | {"evaluations": [{}, *[own] * 99]}).items) == 100
+    with pytest.raises(Malformed) as refused:
+        parse_evaluations(large | {"evaluations": [{}] * 100})
+    assert refused.value.code == "too-many-evaluations"

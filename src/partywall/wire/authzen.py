@@ -3,7 +3,7 @@
 | of a body | pass | strip | refuse |
 |---|---|---|---|
 | evaluation | subject, action, resource, context | unknown members, as it asks | missing or mistyped ones |
-| evaluations | the same as defaults, evaluations, options | unknown options | more than 100, another semantic |
+| evaluations | the same as defaults, evaluations, options | unknown options | over 100, or too long; another semantic |
 | search | what is not searched for, page | the id or name of what is searched for | a token of another query |
 
 Source: AuthZEN Authorization API 1.0, sections 5 to 9 and 11; docs/adr/0014-authzen.md.
@@ -22,6 +22,8 @@ from msgspec import Meta
 from partywall.errors import Malformed
 
 EVALUATIONS_LIMIT: Final = 100
+INHERITED_LIMIT_BYTES: Final = 2_097_152
+"""Of the defaults of one request, as often as its evaluations take them: a body of 1 MiB would become 100."""
 PAGE_LIMIT: Final = 100
 EVALUATION_PATH: Final = "/access/v1/evaluation"
 EVALUATIONS_PATH: Final = "/access/v1/evaluations"
@@ -157,8 +159,14 @@ def parse_evaluations(value: dict[str, Any]) -> Evaluations:
     if len(asked.evaluations) > EVALUATIONS_LIMIT:
         raise Malformed(f"at most {EVALUATIONS_LIMIT} evaluations a request", code="too-many-evaluations")
     defaults = {name: value[name] for name in Evaluation.__struct_fields__ if name in value}
+    if _inherited_bytes(defaults, asked.evaluations) > INHERITED_LIMIT_BYTES:
+        raise Malformed("the defaults are too long for that many evaluations", code="too-many-evaluations")
     semantic = (asked.options or _Options()).evaluations_semantic
     return Evaluations(tuple(_one(defaults | item) for item in asked.evaluations), semantic)
+
+
+def _inherited_bytes(defaults: dict[str, Any], items: list[dict[str, Any]]) -> int:
+    return sum(len(_encode(value)) * sum(name not in item for item in items) for name, value in defaults.items())
 
 
 def _one(value: dict[str, Any]) -> Evaluation | Unreadable:

@@ -111,6 +111,6 @@ class Collections(Protocol):
 class Splitter(Protocol):
     """Cuts texts into chunks."""
 
-    async def split(self, text: str, *, timeout_s: float) -> list[tuple[int, int]]:
-        """Return (start, stop) of each chunk. Raises: Unavailable."""
+    async def split(self, tenant: str, text: str, *, timeout_s: float) -> list[tuple[int, int]]:
+        """Return (start, stop) of each chunk. tenant: whose turn it takes. Raises: Unavailable."""
         ...

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
 from partywall.decision.action import ActionType
-from partywall.errors import BadReply, Bug, NotFound
+from partywall.errors import BadReply, Bug, NotFound, Unavailable
 from partywall.providers.by_action import ByAction
 from partywall.providers.embeddings.client import PORTION, EmbeddingClient
-from partywall.wire.embeddings import VECTOR_BYTES, Embed, Embedded
+from partywall.wire.embeddings import VECTOR_BYTES, Embed, Embedded, Spans
 
 
 class Process:
@@ -66,6 +67,47 @@ async def test_a_process_that_answers_something_else_is_a_bad_reply() -> None:
     client = EmbeddingClient(Process(vector_bytes=8))  # type: ignore[arg-type]
     with pytest.raises(BadReply):
         await client.embed("a", ["x"], timeout_s=5)
+
+
+async def test_cutting_takes_a_turn_too_and_whoever_hangs_up_keeps_it_until_the_answer() -> None:
+    """Else one tenant's long texts, or its hang-ups, fill the process that all tenants share."""
+    process = Slow()
+    client = EmbeddingClient(process)  # type: ignore[arg-type]
+    cuts = [asyncio.create_task(client.split("a", "x" * 9, timeout_s=5)) for _ in range(8)]
+    await until(lambda: process.open == 1)
+    neighbour = asyncio.create_task(client.split("b", "y", timeout_s=5))
+    await until(lambda: process.open == 2)
+    for one in cuts:
+        one.cancel()
+    await asyncio.wait(cuts)
+    again = [asyncio.create_task(client.embed("a", ["x"], timeout_s=0.2)) for _ in range(8)]
+    await asyncio.wait(again)
+    assert all(isinstance(one.exception(), Unavailable) or one.cancelled() for one in again)
+    assert process.most == 2
+    process.answers.set()
+    assert await neighbour == [(0, 1)]
+    await until(lambda: client._turns == {})
+
+
+async def until(met: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not met():  # noqa: ASYNC110  # what is waited for is no event
+            await asyncio.sleep(0.005)
+
+
+class Slow(Process):
+    """Answers nobody before it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Event()
+
+    async def call(self, body: bytes, *, timeout_s: float) -> bytes:
+        self.open += 1
+        self.most = max(self.most, self.open)
+        await self.answers.wait()
+        self.open -= 1
+        return msgspec.msgpack.encode(Spans([(0, 1)]))
 
 
 class Part:

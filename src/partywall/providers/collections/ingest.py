@@ -30,9 +30,17 @@ class Ingest:
     """Turns the documents of one request into what is stored. timeout_s: for cutting one text."""
 
     def __init__(
-        self, splitter: Splitter, road: Road, collection: CollectionFacts, *, timeout_s: float, trace_id: str
+        self,
+        splitter: Splitter,
+        road: Road,
+        collection: CollectionFacts,
+        *,
+        tenant: str,
+        timeout_s: float,
+        trace_id: str,
     ) -> None:
         self._splitter = splitter
+        self._tenant = tenant
         self._road = road
         self._collection = collection
         self._timeout_s = timeout_s
@@ -70,7 +78,7 @@ class Ingest:
         if document.text is None:
             chunks = document.chunks or []
             return [None] * len(chunks), chunks
-        spans = await self._splitter.split(document.text, timeout_s=self._timeout_s)
+        spans = await self._splitter.split(self._tenant, document.text, timeout_s=self._timeout_s)
         return [start for start, _ in spans], [document.text[start:stop] for start, stop in spans]
 
     async def _vectors(self, document: Document, texts: list[str]) -> list[list[float]]:

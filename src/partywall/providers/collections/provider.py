@@ -93,7 +93,14 @@ class CollectionProvider:
         handle = self._collections.of(claims.tenant, note.collection, claims.principal.clearance)
         if isinstance(operation, wire.Put):
             timeout_s = max(0.05, claims.expires_at_s - now_s)
-            ingest = Ingest(self._splitter, road, note.collection, timeout_s=timeout_s, trace_id=claims.trace_id)
+            ingest = Ingest(
+                self._splitter,
+                road,
+                note.collection,
+                tenant=claims.tenant,
+                timeout_s=timeout_s,
+                trace_id=claims.trace_id,
+            )
             return await self._put(handle, note, operation, claims, ingest)
         if isinstance(operation, wire.Search):
             return await _search(handle, note.collection, operation, claims, road)

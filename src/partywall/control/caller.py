@@ -32,6 +32,8 @@ _REVOKED: Final = "select exists (select from control.revocation where credentia
 _LOCKS: Final = (
     # A queue, first come first served: row locks alone let those who share overtake for ever whoever would revoke.
     "select pg_advisory_xact_lock_shared(hashtextextended(id, 0)) from unnest($1::text[]) as given (id)",
+    """select pg_advisory_xact_lock_shared(hashtextextended(tenant || '/' || session, 0)) from control.access_token
+       where id = any($1::text[]) and session is not null""",
     "select from control.api_key where id = any($1::text[]) order by id for share",
     "select from control.access_token where id = any($1::text[]) order by id for share",
 )

@@ -23,11 +23,14 @@ _WAIT_FOR_KEYS: Final = (
     _WAIT
     + "api_key where (subject = $1 or on_behalf_of = $1) and revoked_at_s is null and tenant is not distinct from $2"
 )
+_WAIT_FOR_SESSION: Final = "select pg_advisory_xact_lock(hashtextextended($1::text || '/' || $2::text, 0))"
 """Queue behind those who are issuing, and before those who come later (`caller.lock_lineage`)."""
 _DESCENDANTS: Final = "select from control.access_token where ancestors @> array[$1] order by id for update"
 _REVOKE_TOKENS: Final = """
     insert into control.revocation (credential, revoked_at_s, forget_at_s, revision)
     select id, $2, expires_at_s + $3, $4 from control.access_token where {} on conflict (credential) do nothing"""
+_WITH_ISSUE: Final = "{0} or ancestors && array(select id from control.access_token where {0})"
+"""Tokens and all that descends from them."""
 
 
 async def revoke(work: Work, operation: Revoke) -> Reply:
@@ -106,6 +109,7 @@ async def _revoke_with_issue(work: Work, credential: str, expires_at_s: float) -
 
 
 async def _session(work: Work, session: str) -> bool:
+    await work.connection.execute(_WAIT_FOR_SESSION, work.scope, session)
     known = await work.connection.fetchval(
         """update control.session set revoked_at_s = coalesce(revoked_at_s, $3)
            where tenant = $1 and id = $2 returning true""",
@@ -115,7 +119,7 @@ async def _session(work: Work, session: str) -> bool:
     )
     if known:
         await work.connection.execute(
-            _REVOKE_TOKENS.format("tenant = $5 and session = $1"),
+            _REVOKE_TOKENS.format(_WITH_ISSUE.format("(tenant = $5 and session = $1)")),
             session,
             work.now_s,
             SKEW_S,
@@ -143,7 +147,11 @@ async def _subject(work: Work, subject: str) -> bool:
         return False
     await work.connection.execute(_REVOKE, subject, work.now_s, None, work.revision)
     await work.connection.execute(
-        _REVOKE_TOKENS.format("subject = $1 or on_behalf_of = $1"), subject, work.now_s, SKEW_S, work.revision
+        _REVOKE_TOKENS.format(_WITH_ISSUE.format("(subject = $1 or on_behalf_of = $1)")),
+        subject,
+        work.now_s,
+        SKEW_S,
+        work.revision,
     )
     for row in keys:
         await _key(work, row["id"])

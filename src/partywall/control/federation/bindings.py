@@ -15,9 +15,11 @@ import msgspec
 from partywall.control.credentials import checked_scopes
 from partywall.control.federation.identity import ExternalIdentity, IdentityProvider, ProviderKind, refused
 from partywall.control.federation.providers import COLUMNS, provider_of, require_provider
+from partywall.control.narrowing import narrow_scopes
 from partywall.control.revocation import revoke_issue
 from partywall.control.subjects import lock_active_subject
 from partywall.control.work import Reply, Work, new_id, not_found, require_room
+from partywall.decision.principal import Kind
 from partywall.errors import Malformed
 from partywall.wire.operations import BindingCreate, BindingDelete, BindingList
 
@@ -123,9 +125,15 @@ def claim_of(claims: Mapping[str, Any], name: str) -> str | None:
 
 
 async def create_binding(work: Work, operation: BindingCreate) -> Reply:
-    """Return a new binding. Raises: NotFound for another tenant's provider or subject; Malformed, LimitExceeded."""
+    """Return a new binding; an admin's gives at most the scopes of the caller's own credential.
+
+    Raises: NotFound for another tenant's provider or subject; Malformed, Denied, LimitExceeded.
+    """
     provider = await require_provider(work, operation.idp)
-    await lock_active_subject(work, operation.subject)
+    subject = await lock_active_subject(work, operation.subject)
+    scopes = operation.scopes
+    if subject["kind"] == Kind.TENANT_ADMIN and work.credential is not None:
+        scopes = narrow_scopes(scopes, work.credential)  # as of a key: else whoever binds itself would widen itself
     _check_conditions(operation, provider)
     await require_room(work, _COUNT, work.tenant, BINDINGS_LIMIT, "bindings a tenant")
     if operation.match_subject is None:
@@ -142,7 +150,7 @@ async def create_binding(work: Work, operation: BindingCreate) -> Reply:
         operation.match_subject,
         operation.match_prefix,
         msgspec.json.encode(operation.match_claims).decode(),
-        checked_scopes(operation.scopes),
+        checked_scopes(scopes),
         work.now_s,
     )
     row = await work.connection.fetchrow("select * from control.identity_binding where id = $1", binding)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -38,7 +38,7 @@ class _Pile:
     async def digests(self, _ids: Sequence[str]) -> dict[str, bytes]:
         return {}
 
-    async def put(self, documents: Sequence[Written], *, others: Sequence[str], limit_bytes: int) -> None:
+    async def put(self, documents: Sequence[Written], *, others: Mapping[str, int], limit_bytes: int) -> None:
         self._documents.update({one.stored.id: one for one in documents})
 
     async def get(self, document: str) -> tuple[Stored, list[Part]] | None:

@@ -73,7 +73,7 @@ class Neighbours:
         stored = Stored(id=text, digest=b"x", label=Label(tenant=tenant), chunks=1, metadata={"note": text})
         document = Written(stored=stored, passages=[Passage(text=text, vector=[1.0, 0.0])])
         handle = StoredCollections(self.pool).of(tenant, facts, Classification.RESTRICTED)
-        await handle.put([document], others=[], limit_bytes=10_000)
+        await handle.put([document], others={}, limit_bytes=10_000)
         return facts.id
 
     async def close(self) -> None:

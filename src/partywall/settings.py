@@ -214,7 +214,7 @@ class EmbeddingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class CollectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """tenant_limit_bytes: of text, in all collections of a tenant. exact_limit_chunks: larger ones get an index."""
+    """tenant_limit_bytes: of text and vectors, all of a tenant. exact_limit_chunks: larger ones get an index."""
 
     tenant_limit_bytes: int = 1_073_741_824
     exact_limit_chunks: int = 10_000

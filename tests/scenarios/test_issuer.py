@@ -16,12 +16,14 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 from tests.issuer_fixture import REGION, Who, deployment, eventually, new
 
+from partywall.control import collections
 from partywall.decision.action import ActionType
 from partywall.decision.facts import State
 from partywall.decision.manifest import manifest_digest, tool_digest
 from partywall.decision.principal import Kind
 from partywall.errors import Conflict, Denied, LimitExceeded, Malformed, NotFound, Unauthenticated
 from partywall.gateway.authenticate import Authenticator
+from partywall.store.leaf import LEAVES_LIMIT
 from partywall.wire import operations as ops
 from partywall.wire.jwks import jwks
 
@@ -529,3 +531,21 @@ async def test_concurrent_changes_are_one_after_the_other(house):
     await directory.refresh()
     agents = {s.id for s in directory.tenant(admin.tenant).subjects.values() if s.kind is Kind.AGENT}
     assert agents == {subject["id"] for subject in made}
+
+
+async def test_no_tenant_has_more_than_its_share_of_the_collections_that_a_database_can_hold(house, monkeypatch):
+    assert collections.COLLECTIONS_LIMIT * 2 <= LEAVES_LIMIT / 4
+    monkeypatch.setattr(collections, "COLLECTIONS_LIMIT", 0)
+    operator, _ = await house.first_operator()
+    admin = await house.tenant(operator, "acme")
+    model = ops.ModelCreate(
+        tenant=admin.tenant,
+        slug="embedder",
+        upstream="http://127.0.0.1:9/v1",
+        upstream_model="e",
+        purpose="embeddings",
+        dimensions=3,
+    )
+    await house.worker.perform(operator, model)
+    with pytest.raises(LimitExceeded, match="collections a tenant"):
+        await house.worker.perform(admin, ops.CollectionCreate(slug="docs", model="embedder"))

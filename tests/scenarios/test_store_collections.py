@@ -54,7 +54,7 @@ class Shelf:
         return Written(stored=stored, passages=passages)
 
     async def put(self, *documents: Written, level: Classification = Classification.RESTRICTED) -> None:
-        await self.at(level).put(documents, others=[], limit_bytes=LIMIT_BYTES)
+        await self.at(level).put(documents, others={}, limit_bytes=LIMIT_BYTES)
 
 
 @pytest.fixture
@@ -172,11 +172,14 @@ async def test_what_is_held_is_counted_and_capped_over_all_collections(n: Neighb
     await shelf.at().delete("b")
     assert await used(shelf) == (1, 1, len("a 0") + len("{}"))
     other = await made(n, n.a)
+    held = 2 * (len("a 0") + len("{}") + 4 * DIMENSIONS)
     with pytest.raises(LimitExceeded) as refused:
-        await other.at().put([other.document("c", [along(1)])], others=[shelf.facts.id], limit_bytes=9)
+        await other.at().put(
+            [other.document("c", [along(1)])], others={shelf.facts.id: DIMENSIONS}, limit_bytes=held - 1
+        )
     assert refused.value.code == "storage-full"
     assert await other.at().list("", 10) == []
-    await other.at().put([other.document("c", [along(1)])], others=[shelf.facts.id], limit_bytes=10)
+    await other.at().put([other.document("c", [along(1)])], others={shelf.facts.id: DIMENSIONS}, limit_bytes=held)
 
 
 async def test_writers_of_one_document_at_once_leave_one_whole_document(shelf: Shelf) -> None:
@@ -198,7 +201,7 @@ async def test_a_writer_that_dies_half_way_leaves_nothing(shelf: Shelf) -> None:
         await asyncio.sleep(60)
 
     put._clear = stuck  # type: ignore[method-assign]
-    task = asyncio.create_task(put.put([shelf.document("a", [along(0, 1)] * 4)], others=[], limit_bytes=LIMIT_BYTES))
+    task = asyncio.create_task(put.put([shelf.document("a", [along(0, 1)] * 4)], others={}, limit_bytes=LIMIT_BYTES))
     await entered.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

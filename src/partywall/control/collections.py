@@ -14,14 +14,17 @@ from partywall.control.database import Database
 from partywall.control.grants import end_grants
 from partywall.control.paging import paged, position_of
 from partywall.control.rule import ADMIN, Rule, reads
-from partywall.control.work import RESOURCES_LIMIT, Reply, Work, new_id, not_found, require_room
+from partywall.control.work import Reply, Work, new_id, not_found, require_room
 from partywall.decision.action import ActionType
 from partywall.errors import Malformed, Unavailable
 from partywall.store import collections as store
 from partywall.store.hardening import VECTORS
+from partywall.store.leaf import LEAVES_LIMIT
 from partywall.wire import operations as ops
 from partywall.wire.operations import CollectionCreate, CollectionDelete, CollectionList, CollectionShow
 
+COLLECTIONS_LIMIT: Final = LEAVES_LIMIT // 2 // 4
+"""A tenant's: each has two leaves, and nobody may have more than a quarter of a database's."""
 _COUNT: Final = "select count(*) from control.collection where tenant = $1"
 _COLLECTIONS: Final = """
     select id, slug, model, dimensions, classification, created_at_s from control.collection where tenant = $1"""
@@ -40,7 +43,7 @@ async def create_collection(work: Work, operation: CollectionCreate) -> Reply:
             f"there is no model {operation.model} here that makes embeddings: ask the platform operator for one",
             code="no-embedding-model",
         )
-    await require_room(work, _COUNT, work.tenant, RESOURCES_LIMIT, "collections a tenant")
+    await require_room(work, _COUNT, work.tenant, COLLECTIONS_LIMIT, "collections a tenant")
     collection = new_id("col")
     await work.connection.execute(
         """insert into control.collection (id, tenant, slug, model, dimensions, classification, created_at_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -75,10 +75,10 @@ class Collection(Protocol):
         """Return the digests of those of these documents that there are."""
         ...
 
-    async def put(self, documents: Sequence[Written], *, others: Sequence[str], limit_bytes: int) -> None:
+    async def put(self, documents: Sequence[Written], *, others: Mapping[str, int], limit_bytes: int) -> None:
         """Write or replace the documents, all or none.
 
-        others: the tenant's other collections; limit_bytes: what all of them together may hold.
+        others: dimensions of the tenant's other collections, by id; limit_bytes: of text and vectors, in all of them.
         Raises: Conflict for a document that the writer may not see; LimitExceeded.
         """
         ...

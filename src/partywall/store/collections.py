@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ EXACT_LIMIT_CHUNKS: Final = 10_000
 RESCORED: Final = 50
 GONE_STATES: Final = frozenset({"42P01"})
 FACET_BYTES: Final = 16
+NUMBER_BYTES: Final = 4
 _SCORE_DIGITS: Final = 6
 
 CANONICAL: Final = LeafShape(
@@ -151,7 +152,11 @@ insert into pw.collection_use (tenant, collection) values ((select id from pw.te
 on conflict do nothing
 """
 _LOCK: Final = "select bytes from pw.collection_use where collection = $1 for update"
-_SUM: Final = "select coalesce(sum(bytes), 0)::bigint from pw.collection_use where collection = any($1)"
+# A chunk of one letter still has a whole vector.
+_SUM: Final = f"""
+select coalesce(sum(use.bytes + use.chunks * {NUMBER_BYTES} * held.dimensions), 0)::bigint
+from pw.collection_use use join unnest($1::text[], $2::integer[]) as held (collection, dimensions) using (collection)
+"""  # noqa: S608  # a constant
 _GROW: Final = """
 update pw.collection_use set documents = documents + $2, chunks = chunks + $3, bytes = bytes + $4 where collection = $1
 """
@@ -234,7 +239,7 @@ class StoredCollection:
             rows = await connection.fetch(self._sql(_Statements.DIGESTS), list(ids), self._clearance)
         return {row["document"]: row["digest"] for row in rows}
 
-    async def put(self, documents: Sequence[Written], *, others: Sequence[str], limit_bytes: int) -> None:
+    async def put(self, documents: Sequence[Written], *, others: Mapping[str, int], limit_bytes: int) -> None:
         """Write or replace the documents, all or none."""
         ids = [document.stored.id for document in documents]
         async with self._transaction() as connection:
@@ -244,10 +249,12 @@ class StoredCollection:
             await self._clear(connection, ids)
             await self._insert(connection, documents)
             await self._count(connection, ids, 1)
-            held = await connection.fetchval(_SUM, [self._facts.id, *others])
+            counted = {**others, self._facts.id: self._facts.dimensions}
+            held = await connection.fetchval(_SUM, list(counted), list(counted.values()))
             if held > limit_bytes:
                 raise LimitExceeded(
-                    f"your tenant's collections hold at most {limit_bytes} bytes of text", code="storage-full"
+                    f"your tenant's collections hold at most {limit_bytes} bytes of text and vectors",
+                    code="storage-full",
                 )
 
     async def _lock(self, connection: TenantConnection) -> None:

@@ -36,14 +36,14 @@ _decoder: Final = msgspec.json.Decoder(wire.Operation)
 
 
 class _Note(msgspec.Struct, frozen=True):
-    """What `prepare` found, for `perform`. others: the tenant's other collections."""
+    """What `prepare` found, for `perform`. others: dimensions of the tenant's other collections, by id."""
 
     collection: CollectionFacts
-    others: tuple[str, ...]
+    others: dict[str, int]
 
 
 class CollectionProvider:
-    """Documents of one region's tenants. tenant_limit_bytes: of text, in all collections of a tenant."""
+    """Documents of one region's tenants. tenant_limit_bytes: of text and vectors, in all collections of a tenant."""
 
     kind = "collection"
     actions = frozenset({ActionType.INGEST, ActionType.RETRIEVAL_SEARCH})
@@ -66,7 +66,7 @@ class CollectionProvider:
         except CallerFault as fault:
             fault.about = resource
             raise
-        others = tuple(other for other in facts.collections if other != collection.id)
+        others = {id_: one.dimensions for id_, one in facts.collections.items() if id_ != collection.id}
         return Prepared(resource=resource, payload=payload, note=_Note(collection, others))
 
     def locate(self, action: ActionType, name: str, facts: TenantFacts) -> Located:

@@ -9,10 +9,12 @@ Source: RFC 8725 3.10, OWASP SSRF; ADR-0011.
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -27,9 +29,12 @@ REPLY_LIMIT_BYTES: Final = 262_144
 TIMEOUT_S: Final = 4.0
 CONNECT_TIMEOUT_S: Final = 3.0
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+NAMES_LIMIT: Final = 48
+"""Names that one fetcher may be looking up at once, a thread each."""
 _NETWORK_FAULTS: Final = (
     OSError,
     TimeoutError,
+    ValueError,  # of a host that cannot be written as a name, such as one with an empty label
     httpcore.NetworkError,
     httpcore.ProtocolError,
     httpcore.TimeoutException,
@@ -69,11 +74,39 @@ class UrlPolicy:
         return seen.is_global or host in self._settings.private_hosts
 
 
+class Resolver:
+    """Looks names up in threads of its own: a name server that never answers must not hold those that others need."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(NAMES_LIMIT, thread_name_prefix="names")
+        self._asked: dict[tuple[str, int], asyncio.Future[list[Any]]] = {}
+
+    async def find(self, host: str, port: int) -> list[Any]:
+        """Return what `getaddrinfo` does; who asks for a name that is being looked up waits for that. Raises: OSError.
+
+        A look-up cannot be broken off: it keeps its thread when whoever asked has gone.
+        """
+        found = self._asked.get((host, port))
+        if found is None:
+            if len(self._asked) >= NAMES_LIMIT:
+                raise OSError("too many names are being looked up")
+            look_up = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+            found = self._asked[host, port] = asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+            found.add_done_callback(functools.partial(self._done, (host, port)))
+        return await asyncio.shield(found)
+
+    def _done(self, name: tuple[str, int], found: asyncio.Future[list[Any]]) -> None:
+        del self._asked[name]
+        if not found.cancelled():
+            found.exception()  # taken note of, also when nobody waits any more
+
+
 class CheckedBackend(AsyncNetworkBackend):
     """Opens connections to addresses that the policy allows: what was checked is what is connected to."""
 
-    def __init__(self, policy: UrlPolicy) -> None:
+    def __init__(self, policy: UrlPolicy, resolver: Resolver) -> None:
         self._policy = policy
+        self._resolver = resolver
         self._inner = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -85,8 +118,7 @@ class CheckedBackend(AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> AsyncNetworkStream:
         """Resolve, check every address, connect to the first. Raises: OSError, httpcore's errors."""
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await self._resolver.find(host, port)
         addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
         if not addresses or not all(self._policy.may_connect(host, address) for address in addresses):
             raise OSError("an address that must not be reached")
@@ -98,6 +130,7 @@ class Fetcher:
 
     def __init__(self, settings: FederationSettings) -> None:
         self.policy = UrlPolicy(settings)
+        self._resolver = Resolver()
         self._tls: ssl.SSLContext | None = None
 
     async def get_json(self, url: str) -> Any:
@@ -136,7 +169,10 @@ class Fetcher:
         if self._tls is None:
             self._tls = ssl.create_default_context()
         return httpcore.AsyncConnectionPool(
-            ssl_context=self._tls, max_connections=1, retries=0, network_backend=CheckedBackend(self.policy)
+            ssl_context=self._tls,
+            max_connections=1,
+            retries=0,
+            network_backend=CheckedBackend(self.policy, self._resolver),
         )
 
 

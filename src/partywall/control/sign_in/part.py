@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from partywall.control.database import Database
+from partywall.control.federation.fetch import Fetcher
 from partywall.control.federation.identity import IdentityProvider
 from partywall.control.federation.part import Federation
 from partywall.control.sign_in.clients import Clients
@@ -37,7 +38,8 @@ class SignInPart:
 
         self._sign_in = SignIn(
             control,
-            Clients(settings.sign_in.clients, federation.fetcher, clock=time.monotonic),
+            # Its own fetcher: anybody may name a client, and that must not hold up the providers.
+            Clients(settings.sign_in.clients, Fetcher(settings.federation), clock=time.monotonic),
             RelyingParty(
                 federation.fetcher,
                 federation.keys,

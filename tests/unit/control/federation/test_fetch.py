@@ -1,7 +1,9 @@
 """The bounded client against real servers on this machine: what it does not follow, swallow or wait for."""
 
+import asyncio
 import datetime as dt
 import http.server
+import socket
 import ssl
 import threading
 import time
@@ -68,6 +70,46 @@ async def test_it_waits_for_nobody(issuer, monkeypatch):
     started = time.monotonic()
     assert await cause(f"{issuer.url}/keys") == "TimeoutError"
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("host", ["a..b", ".example.com", "a" * 64 + ".example"])
+async def test_a_host_that_is_no_name_is_out_of_reach(host):
+    assert await cause(f"https://{host}/keys") == "UnicodeError"
+
+
+async def test_name_servers_that_never_answer_hold_up_nobody_elses_names(issuer, monkeypatch):
+    released, look_up = threading.Event(), socket.getaddrinfo
+
+    def hanging(host, *more, **options):
+        if host.endswith(".example"):
+            released.wait(30)
+            raise socket.gaierror("nobody")
+        return look_up(host, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    monkeypatch.setattr(fetch, "TIMEOUT_S", 1.0)
+    anybodys, others = Fetcher(HERE), Fetcher(HERE)
+    try:
+        hosts = [f"a{number}.example" for number in range(fetch.NAMES_LIMIT)] * 2
+        causes = await asyncio.gather(*(cause(f"https://{host}/", fetcher=anybodys) for host in hosts))
+        assert set(causes) == {"TimeoutError"}
+        assert await cause("https://one-more.example/", fetcher=anybodys) == "OSError"  # at once: nothing piles up
+        assert await others.get_json(f"{issuer.url}/keys") == {"keys": issuer.published}
+    finally:
+        released.set()
+    for _ in range(1_000):
+        if await fetched(anybodys, issuer):
+            break
+        await asyncio.sleep(0.01)
+    else:
+        pytest.fail("what was being looked up is still in the way")
+
+
+async def fetched(fetcher, issuer):
+    try:
+        return await fetcher.get_json(f"{issuer.url}/keys") == {"keys": issuer.published}
+    except Unavailable:
+        return False
 
 
 async def test_an_address_inside_is_not_connected_to(issuer):

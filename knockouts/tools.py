@@ -46,10 +46,10 @@ class AddressNamed(Remembering):
 
     def make_tools(self) -> Provider:
         class Obliging(ToolProvider):
-            def _link(self, server: ServerFacts) -> Any:
+            def _link(self, server: ServerFacts, tenant: str) -> Any:
                 request = REQUEST.get()
                 named = request.header("x-mcp-server-url") if request is not None else None
-                return super()._link(server if named is None else msgspec.structs.replace(server, url=named))
+                return super()._link(server if named is None else msgspec.structs.replace(server, url=named), tenant)
 
         return Obliging(self.directory, clock=self.clock, reach=self.make_reach())
 

@@ -7,11 +7,20 @@ here: looking it up again would let its owner answer differently (DNS rebinding)
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from partywall.errors import PartywallError, ProviderFault, ProviderRefused
+
+LOOKUPS_LIMIT: Final = 16
+LOOKUPS_OF_ONE: Final = 2
+"""Of one owner at once: a name whose own servers never answer holds its owner's lookups, and nobody else's."""
+LOOKUP_S: Final = 10.0
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -36,6 +45,8 @@ class Reach:
     def __init__(self, networks: Iterable[Network] = (), *, loopback: bool = False) -> None:
         self._networks = tuple(networks)
         self._loopback = loopback
+        self._threads = ThreadPoolExecutor(LOOKUPS_LIMIT, thread_name_prefix="lookup")
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     def allows(self, address: Address) -> bool:
         """Whether a connection may go to this address."""
@@ -46,12 +57,14 @@ class Reach:
             return self._loopback
         return seen.is_global or any(seen in network for network in self._networks if network.version == seen.version)
 
-    async def resolve(self, host: str, port: int) -> str:
-        """Return the address to connect to. Raises: ProviderFault for a name without one; ProviderRefused."""
-        loop = asyncio.get_running_loop()
+    async def resolve(self, host: str, port: int, *, owner: str = "") -> str:
+        """Return the address to connect to. owner: whose URL it is.
+
+        Raises: ProviderFault for a name without one; ProviderRefused.
+        """
         try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
+            found = await asyncio.wait_for(self._look_up(host, port, owner), LOOKUP_S)
+        except (OSError, UnicodeError, TimeoutError) as error:
             raise ProviderFault(
                 "the tool server's name has no address; ask a tenant admin to check it", code="tool-server-unreachable"
             ) from error
@@ -59,6 +72,25 @@ class Reach:
         if not addresses or not all(self.allows(address) for address in addresses):
             raise out_of_reach()
         return str(addresses[0])
+
+    async def _look_up(self, host: str, port: int, owner: str) -> list[Any]:
+        """Return what the system says of a name, when it is its owner's turn; a turn lasts as long as the lookup."""
+        with contextlib.suppress(ValueError):
+            ipaddress.ip_address(host)
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        turns = self._turns.setdefault(owner, asyncio.Semaphore(LOOKUPS_OF_ONE))
+        await turns.acquire()
+        looking = asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        )
+        looking.add_done_callback(lambda done: _ended(done, turns))
+        return await asyncio.shield(looking)
+
+
+def _ended(done: asyncio.Future[list[Any]], turns: asyncio.Semaphore) -> None:
+    if not done.cancelled():
+        done.exception()  # whoever asked may be gone, and then nobody else looks at it
+    turns.release()
 
 
 def out_of_reach() -> PartywallError:

@@ -1,5 +1,6 @@
 """Which addresses somebody else's URL may lead to."""
 
+import asyncio
 import ipaddress
 import socket
 import threading
@@ -10,7 +11,7 @@ import pytest
 
 from partywall.errors import ProviderFault, ProviderRefused
 from partywall.providers.tools.exchange import Exchange
-from partywall.reach import Reach, is_never, parse_networks
+from partywall.reach import LOOKUPS_OF_ONE, Reach, is_never, parse_networks
 from partywall.settings import ToolSettings
 
 NEVER = ("169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "240.0.0.1")
@@ -80,12 +81,12 @@ async def test_the_checked_address_is_the_one_that_is_called(monkeypatch: pytest
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_what, **_more: found)
     exchange = Exchange(limit_bytes=1_000, reach=Reach(loopback=True))
     url = f"http://tools.invalid:{port}/mcp"
-    assert (await exchange.post(url, b"{}", {}, request_id=None, timeout_s=5.0)).status == 202
+    assert (await exchange.post(url, b"{}", {}, owner="a", request_id=None, timeout_s=5.0)).status == 202
     assert hosts == [f"tools.invalid:{port}"]
     await exchange.close()
     closed = Exchange(limit_bytes=1_000, reach=Reach())
     with pytest.raises(ProviderRefused):
-        await closed.post(url, b"{}", {}, request_id=None, timeout_s=5.0)
+        await closed.post(url, b"{}", {}, owner="a", request_id=None, timeout_s=5.0)
     assert len(hosts) == 1
     await closed.close()
     server.shutdown()
@@ -96,6 +97,39 @@ async def test_the_checked_address_is_the_one_that_is_called(monkeypatch: pytest
 async def test_other_spellings_of_loopback_are_loopback(url: str):
     exchange = Exchange(limit_bytes=1_000, reach=Reach())
     with pytest.raises(ProviderFault) as refused:
-        await exchange.post(url, b"{}", {}, request_id=None, timeout_s=1.0)
+        await exchange.post(url, b"{}", {}, owner="a", request_id=None, timeout_s=1.0)
     assert refused.value.code in {"tool-server-address", "tool-server-unreachable"}
+    await exchange.close()
+
+
+async def test_names_that_never_answer_hold_up_nobody_but_their_owner(monkeypatch: pytest.MonkeyPatch):
+    answered, lock, asked = threading.Event(), threading.Lock(), []
+
+    def look_up(host: str, *_what, **_more):
+        with lock:
+            asked.append(host)
+        if host.startswith("slow"):
+            answered.wait(30)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", 80))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    reach = Reach()
+    try:
+        stuck = [asyncio.create_task(reach.resolve(f"slow{at}.example", 80, owner="a")) for at in range(40)]
+        await asyncio.sleep(0.05)
+        for one in stuck[:20]:  # who gives up does not get more threads for it
+            one.cancel()
+        async with asyncio.timeout(10):
+            assert await reach.resolve("quick.example", 80, owner="b") == "8.8.8.8"
+        assert sum(host.startswith("slow") for host in asked) <= LOOKUPS_OF_ONE
+    finally:
+        answered.set()
+    assert await asyncio.gather(*stuck[20:]) == ["8.8.8.8"] * 20
+
+
+async def test_no_two_tenants_share_a_connection_or_what_was_looked_up():
+    exchange = Exchange(limit_bytes=1_000, reach=Reach(loopback=True))
+    url = "http://127.0.0.1:9/mcp"
+    assert await exchange._open(url, "a") is await exchange._open(url, "a")
+    assert await exchange._open(url, "a") is not await exchange._open(url, "b")
     await exchange.close()

@@ -11,6 +11,6 @@ from partywall.reach import Reach
 async def test_an_address_that_means_no_host_is_out_of_reach(url):
     exchange = Exchange(limit_bytes=1_000, reach=Reach(loopback=True))
     with pytest.raises(ProviderFault) as caught:
-        await exchange.post(url, b"{}", {}, request_id=1, timeout_s=1.0)
+        await exchange.post(url, b"{}", {}, owner="a", request_id=1, timeout_s=1.0)
     assert caught.value.code == UNREACHABLE
     await exchange.close()

@@ -63,7 +63,7 @@ class Exchange:
     def __init__(self, *, limit_bytes: int, reach: Reach) -> None:
         self._limit_bytes = limit_bytes
         self._reach = reach
-        self._hosts: OrderedDict[tuple[str, int], _Host] = OrderedDict()
+        self._hosts: OrderedDict[tuple[str, str, int], _Host] = OrderedDict()
 
     async def post(
         self,
@@ -71,19 +71,22 @@ class Exchange:
         body: bytes,
         headers: Mapping[str, str],
         *,
+        owner: str,
         request_id: int | None,
         timeout_s: float,
         on_progress: OnProgress | None = None,
     ) -> Answer:
         """Send one message; return the response that has its id (a notification has none).
 
+        owner: whose server it is. No two share a connection or an address that was looked up: how fast an answer comes
+        tells nobody whom his neighbours call.
         on_progress: told of each progress notification that names the request's id as its token, on the way.
 
         Raises: ProviderFault (`tool-server-unreachable`: nothing was sent), ProviderRefused (`tool-server-address`),
         ProviderTimeout, BadReply.
         """
         sent = {"content-type": "application/json", "accept": "application/json, text/event-stream", **headers}
-        client = await self._open(url)
+        client = await self._open(url, owner)
         try:
             asked = client.post(url)
         except ValueError as error:  # a registered address that means no host or port
@@ -101,10 +104,10 @@ class Exchange:
         except PyreqwestError as error:
             raise BadReply("the connection to the tool server broke; whether it acted is unknown") from error
 
-    async def delete(self, url: str, headers: Mapping[str, str]) -> None:
+    async def delete(self, url: str, headers: Mapping[str, str], *, owner: str) -> None:
         """End a session at its server, if it will; nothing depends on it."""
         try:
-            client = await self._open(url)
+            client = await self._open(url, owner)
             async with client.delete(url).headers(headers).timeout(timedelta(seconds=CONNECT_S)).build_streamed():
                 pass
         except (PyreqwestError, ProviderFault):
@@ -116,7 +119,7 @@ class Exchange:
             _, host = self._hosts.popitem()
             await host.client.close()
 
-    async def _open(self, url: str) -> Client:
+    async def _open(self, url: str, owner: str) -> Client:
         """Return the client of the URL's host, bound to an address that was checked. Raises: ProviderFault."""
         try:
             parts = urlsplit(url)
@@ -125,12 +128,12 @@ class Exchange:
             raise _unusable() from error
         if not name or not _NAME.fullmatch(name):  # one that two parsers could read differently
             raise _unusable()
-        key, now_s = (name, port), asyncio.get_running_loop().time()
+        key, now_s = (owner, name, port), asyncio.get_running_loop().time()
         host = self._hosts.get(key)
         if host is not None and now_s - host.checked_s < CHECKED_S:
             self._hosts.move_to_end(key)
             return host.client
-        address = await self._reach.resolve(name, port)
+        address = await self._reach.resolve(name, port, owner=owner)
         if host is None or host.address != address:
             host = _Host(_client(name, address, port), address, now_s)
             self._hosts[key] = host

@@ -134,7 +134,7 @@ class ToolProvider:
     async def _call(
         self, claims: PermitClaims, server: ServerFacts, tool: ToolFacts, asked: Carried, payload: bytes
     ) -> Effect:
-        link = self._link(server)
+        link = self._link(server, claims.tenant)
         timeout_s = min(self._timeout_s, claims.expires_at_s - self._clock())
         if timeout_s <= 0:
             raise ProviderTimeout("there was no time left to call the tool")
@@ -179,10 +179,10 @@ class ToolProvider:
             raise NotFound(NOT_HERE)
         return server, server.tools.get(tool_name)
 
-    def _link(self, server: ServerFacts) -> _Link:
+    def _link(self, server: ServerFacts, tenant: str) -> _Link:
         link = self._links.get(server.id)
         if link is None or link.url != server.url:
-            upstream = Upstream(server.url, self._exchange)
+            upstream = Upstream(server.url, self._exchange, tenant)
             manifests = {"tool": of_tools(upstream, self._clock), "prompt": of_prompts(upstream, self._clock)}
             link = _Link(server.url, upstream, manifests)
             self._links[server.id] = link

@@ -58,10 +58,11 @@ def request_body(method: str, params: dict[str, Any], *, progress: bool = False)
 
 
 class Upstream:
-    """One server at one address. Bound to one event loop."""
+    """One server at one address. tenant: whose it is. Bound to one event loop."""
 
-    def __init__(self, url: str, exchange: Exchange) -> None:
+    def __init__(self, url: str, exchange: Exchange, tenant: str) -> None:
         self._url = url
+        self._tenant = tenant
         self._exchange = exchange
         self._modern: bool | None = None
         self._learning = asyncio.Lock()
@@ -137,13 +138,21 @@ class Upstream:
         """End the sessions that are kept."""
         ended = [session for _, session in self._idle if session.id is not None]
         self._idle.clear()
-        await asyncio.gather(*(self._exchange.delete(self._url, session.headers()) for session in ended))
+        await asyncio.gather(
+            *(self._exchange.delete(self._url, session.headers(), owner=self._tenant) for session in ended)
+        )
 
     async def _post(
         self, body: bytes, headers: dict[str, str], timeout_s: float, on_progress: OnProgress | None = None
     ) -> Answer:
         return await self._exchange.post(
-            self._url, body, headers, request_id=REQUEST_ID, timeout_s=timeout_s, on_progress=on_progress
+            self._url,
+            body,
+            headers,
+            owner=self._tenant,
+            request_id=REQUEST_ID,
+            timeout_s=timeout_s,
+            on_progress=on_progress,
         )
 
     async def _is_modern(self, timeout_s: float) -> bool:
@@ -181,7 +190,9 @@ class Upstream:
             raise ProviderRefused("the tool server speaks no protocol version that is served here", code="mcp-version")
         session = Session(answer.session, version)
         done = canonical_json({"jsonrpc": "2.0", "method": "notifications/initialized"})
-        await self._exchange.post(self._url, done, session.headers(), request_id=None, timeout_s=timeout_s)
+        await self._exchange.post(
+            self._url, done, session.headers(), owner=self._tenant, request_id=None, timeout_s=timeout_s
+        )
         return session
 
 

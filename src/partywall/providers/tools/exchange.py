@@ -42,11 +42,12 @@ MESSAGE_CHARACTERS: Final = 512
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came back. message: the JSON-RPC response to the request, or None when there was none."""
+    """What came back. message: the JSON-RPC response to the request, or None when there was none. size: its bytes."""
 
     status: int
     session: str | None
     message: dict[str, Any] | None
+    size: int = 0
 
 
 class _Host(msgspec.Struct):
@@ -94,8 +95,10 @@ class Exchange:
         request = asked.headers(sent).body_bytes(body).timeout(timedelta(seconds=timeout_s)).build_streamed()
         try:
             async with request as response:
-                message = None if request_id is None else await self._read(response, request_id, on_progress)
-                return Answer(response.status, _session(response), message)
+                if request_id is None:
+                    return Answer(response.status, _session(response), None)
+                message, size = await self._read(response, request_id, on_progress)
+                return Answer(response.status, _session(response), message, size)
         except ConnectError as error:
             text = "the tool server is out of reach; ask a tenant admin to check that it runs at its registered address"
             raise ProviderFault(text, code=UNREACHABLE, retry_after_s=5.0) from error
@@ -142,18 +145,20 @@ class Exchange:
         host.checked_s = now_s
         return host.client
 
-    async def _read(self, response: Response, request_id: int, on_progress: OnProgress | None) -> dict[str, Any] | None:
-        """Return the response with that id; of a refusal (4xx, 5xx) also one without an id."""
+    async def _read(
+        self, response: Response, request_id: int, on_progress: OnProgress | None
+    ) -> tuple[dict[str, Any] | None, int]:
+        """Return the response with that id, of a refusal (4xx, 5xx) also one without an id; and how long it is."""
         kind = (response.get_header("content-type") or "").partition(";")[0].strip().lower()
         if kind == "text/event-stream" and response.status < 300:
             return await self._read_events(response, request_id, on_progress)
         raw = await self._read_whole(response)
         if kind != "application/json":
-            return None
+            return None, 0
         message = _message(raw, strict=response.status < 300)
         if message is not None and response.status >= 400 and message.get("id") is None and "error" in message:
-            return message
-        return message if _answers(message, request_id) else None
+            return message, len(raw)
+        return (message, len(raw)) if _answers(message, request_id) else (None, 0)
 
     async def _read_whole(self, response: Response) -> bytes:
         whole = bytearray()
@@ -164,7 +169,7 @@ class Exchange:
 
     async def _read_events(
         self, response: Response, request_id: int, on_progress: OnProgress | None
-    ) -> dict[str, Any] | None:
+    ) -> tuple[dict[str, Any] | None, int]:
         """Read events until the answer: what else the server says on the way (logs, requests) is dropped."""
         events = EventParser()
         size = 0
@@ -174,10 +179,10 @@ class Exchange:
             for data in events.feed(bytes(chunk)):
                 message = _message(data, strict=True)
                 if _answers(message, request_id):
-                    return message
+                    return message, len(data)
                 if on_progress is not None and (progress := progress_of(message, request_id)) is not None:
                     on_progress(progress)
-        return None
+        return None, 0
 
     def _check_size(self, size: int) -> None:
         if size > self._limit_bytes:

@@ -32,6 +32,8 @@ REQUEST_ID: Final = 1
 HANDSHAKES: Final = frozenset({"2025-03-26", "2025-06-18", "2025-11-25"})
 PAGES_LIMIT: Final = 20
 TOOLS_LIMIT: Final = 1_000
+LISTING_LIMIT_BYTES: Final = 4_194_304
+"""Of all pages together: they are kept and digested at once, on every tenant's worker."""
 SESSIONS_LIMIT: Final = 256
 CLIENT: Final = {"name": "partywall", "version": __version__}
 ENVELOPE: Final = {META_VERSION: MODERN, META_CAPABILITIES: {}, META_CLIENT: CLIENT}
@@ -82,6 +84,20 @@ class Upstream:
 
         Raises: ProviderFault, ProviderTimeout, ProviderRefused, BadReply.
         """
+        return _response(
+            await self._answer(body, method, name, owner=owner, timeout_s=timeout_s, on_progress=on_progress)
+        )
+
+    async def _answer(
+        self,
+        body: bytes,
+        method: str,
+        name: str,
+        *,
+        owner: str,
+        timeout_s: float,
+        on_progress: OnProgress | None = None,
+    ) -> Answer:
         if await self._is_modern(timeout_s):
             headers = {"mcp-protocol-version": MODERN, "mcp-method": method}
             if name:
@@ -91,7 +107,7 @@ class Upstream:
             answer = await self._call_in_session(body, owner, timeout_s, on_progress)
         if answer.message is None or _error_code(answer.message) in {METHOD_NOT_FOUND, UNSUPPORTED_VERSION}:
             self._modern = None  # the server may have been replaced by one of the other era: ask again next time
-        return _response(answer)
+        return answer
 
     async def _call_in_session(
         self, body: bytes, owner: str, timeout_s: float, on_progress: OnProgress | None
@@ -118,11 +134,13 @@ class Upstream:
     async def _listed(self, member: str, timeout_s: float) -> list[dict[str, Any]]:
         listed: list[dict[str, Any]] = []
         cursor: str | None = None
+        size = 0
         for _ in range(PAGES_LIMIT):
             method = f"{member}/list"
             body = request_body(method, {} if cursor is None else {"cursor": cursor})
-            response = await self.call(body, method, "", owner="", timeout_s=timeout_s)
-            result = response.get("result")
+            answer = await self._answer(body, method, "", owner="", timeout_s=timeout_s)
+            size += answer.size
+            result = _response(answer).get("result")
             entries = result.get(member) if isinstance(result, dict) else None
             if not isinstance(result, dict) or not isinstance(entries, list):
                 raise BadReply(f"the tool server did not list its {member}")
@@ -130,7 +148,7 @@ class Upstream:
             cursor = result.get("nextCursor")
             if cursor is None:
                 return listed
-            if not isinstance(cursor, str) or len(listed) > TOOLS_LIMIT:
+            if not isinstance(cursor, str) or len(listed) > TOOLS_LIMIT or size > LISTING_LIMIT_BYTES:
                 break
         raise BadReply(f"the tool server's list of {member} does not end")
 

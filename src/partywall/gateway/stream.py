@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 from partywall.decision.envelope import Envelope
 from partywall.decision.ports import Delta
 from partywall.decision.record import Result
-from partywall.errors import PartywallError
+from partywall.errors import PartywallError, ProviderTimeout
 from partywall.gateway.obligations import HELD_LIMIT, Budget, Shaper, shape_value
 
 Render = Callable[[Delta], bytes]
@@ -153,7 +153,7 @@ class OpenStream:
             await self.aclose()
             raise
         except PartywallError as error:
-            self._conclude(Result.FAILED, error.code)
+            self._conclude(Result.UNKNOWN if isinstance(error, ProviderTimeout) else Result.FAILED, error.code)
         except Exception as error:  # whatever broke, the caller gets no more and the record says so
             self.bug = error
             self._conclude(Result.FAILED, "internal")

@@ -8,7 +8,7 @@ import pytest
 from partywall.decision.ports import Delta
 from partywall.decision.record import Result
 from partywall.decision.verdict import Redact, Truncate
-from partywall.errors import BadReply
+from partywall.errors import BadReply, ProviderTimeout
 from partywall.gateway import stream as stream_module
 from partywall.gateway.obligations import Shaper
 from partywall.gateway.stream import HoldBack, OpenStream, StreamRegistry
@@ -172,6 +172,13 @@ async def test_an_upstream_that_fails():
     await scene.read()
     assert scene.sent == [b"one ", b"<bad-reply>"]
     scene.check(Result.FAILED, "bad-reply")
+
+
+async def test_an_upstream_that_did_not_answer_in_time_may_have_acted():
+    scene = Scene(Upstream("one ", then=ProviderTimeout("no answer", code="timeout")))
+    await scene.read()
+    assert scene.sent == [b"one ", b"<timeout>"]
+    scene.check(Result.UNKNOWN, "timeout")
 
 
 async def test_an_upstream_that_crashes():

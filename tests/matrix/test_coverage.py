@@ -141,6 +141,7 @@ PROOFS = [
     ("POST", "/v1/oauth/authorize", {"attempt": SIGN_IN, "form": "f", "tenant": "acme", "choice": "continue"}),
     ("POST", "/v1/oauth/authorize", {"attempt": SIGN_IN, "form": "f", "choice": "cancel"}),
     ("GET", f"/v1/oauth/callback?state={SIGN_IN}.{'s' * 43}&code=c", {}),
+    ("GET", f"/v1/oauth/callback/idp_{'a' * 26}?state={SIGN_IN}.{'s' * 43}&code=c", {}),
     (
         "POST", "/v1/oauth/token",
         {"grant_type": "authorization_code", "client_id": "c", "code": "c", "code_verifier": "v", "redirect_uri": "r"},

@@ -408,11 +408,11 @@ def test_a_strangers_page_cannot_agree_for_a_person(organisation, client):
 class HostileProvider(ForeignIssuer):
     """An identity provider whose token endpoint answers whatever it is told."""
 
-    def __init__(self):
+    def __init__(self, *, names_itself=True):
         super().__init__("ES256")
         self.document = {
             "authorization_endpoint": f"{self.url}/auth", "token_endpoint": f"{self.url}/token",
-            "authorization_response_iss_parameter_supported": True,
+            "authorization_response_iss_parameter_supported": names_itself,
         }  # fmt: skip
         self.id_token, self.asked_for, self.more = None, [], {}
         hostile = self
@@ -538,6 +538,43 @@ def test_an_answer_without_its_sender_is_refused_where_the_provider_names_itself
     prey.provider.id_token = prey.provider.key.sign(prey.claims(query))
     given = urlencode({"code": "c", "state": query["state"]})
     assert browser.get(f"{prey.organisation.url}/v1/oauth/callback?{given}").query["error"] == "access_denied"
+
+
+@pytest.fixture(scope="module")
+def silent(organisation):
+    """A tenant whose provider's answers do not say whose they are."""
+    provider = HostileProvider(names_itself=False)
+    yield Prey(organisation, provider)
+    provider.close()
+
+
+def test_a_provider_that_does_not_name_itself_answers_at_an_address_of_its_own(silent, prey):
+    """Mix-up: a hostile provider has another's code brought to itself, where answers all come to one address."""
+    client, browser, query = silent.sent()
+    own = f"{silent.organisation.url}/v1/oauth/callback/{silent.idp}"
+    assert query["redirect_uri"] == own
+    given = urlencode({"code": "c", "state": query["state"]})
+    silent.provider.id_token = silent.provider.key.sign(silent.claims(query))
+    answer = browser.get(f"{own}?{given}")
+    assert client.redeem(answer.query["code"]).status_code == 200
+
+    for address in (own.rpartition("/")[0], own.replace(silent.idp, prey.idp)):
+        _client, browser, query = silent.sent()
+        before = len(silent.provider.asked_for)
+        silent.provider.id_token = silent.provider.key.sign(silent.claims(query))
+        given = urlencode({"code": "c", "state": query["state"]})
+        assert browser.get(f"{address}?{given}").query["error"] == "access_denied"
+        assert len(silent.provider.asked_for) == before
+
+
+def test_an_answer_at_anothers_address_is_not_taken_for_one_that_names_itself(silent, prey, sent):
+    _client, browser, query = sent
+    before = len(prey.provider.asked_for)
+    prey.provider.id_token = prey.provider.key.sign(prey.claims(query))
+    given = urlencode({"code": "c", "state": query["state"], "iss": prey.provider.url})
+    address = f"{prey.organisation.url}/v1/oauth/callback/{silent.idp}"
+    assert browser.get(f"{address}?{given}").query["error"] == "access_denied"
+    assert len(prey.provider.asked_for) == before
 
 
 # --- when the provider fails ------------------------------------------------------------------------------------------

@@ -57,7 +57,8 @@ class ProbeProvider:
                 token = jwt.encode({"alg": "ES256", "kid": "one"}, claims, self.key, algorithms=["ES256"])
             return {"access_token": "unused", "token_type": "Bearer", "id_token": token}
         endpoints = {"authorization_endpoint": "/authorize", "token_endpoint": "/token", "jwks_uri": "/keys"}
-        return {"issuer": self.url, **{name: self.url + path for name, path in endpoints.items()}}
+        named = {"issuer": self.url, "authorization_response_iss_parameter_supported": True}
+        return named | {name: self.url + path for name, path in endpoints.items()}
 
     def close(self) -> None:
         """Stop serving."""

@@ -4,7 +4,7 @@
 |---|---|
 | `GET /v1/oauth/authorize` | a client's request: a page that asks the person |
 | `POST /v1/oauth/authorize` | the person's answer: on to the tenant's identity provider, or back to the client |
-| `GET /v1/oauth/callback` | the identity provider's answer: a code, back to the client |
+| `GET /v1/oauth/callback[/{idp}]` | the identity provider's answer: a code, back to the client |
 | `/.well-known/oauth-authorization-server`, `/.well-known/oauth-protected-resource[/mcp/{server}]` | public documents |
 
 Each step takes the road as `system:sign-in`, is few a second, and is judged in the issuer. No address here is made of a
@@ -42,6 +42,7 @@ COOKIE_LIFE_S: Final = 600
 METADATA_LIFE_S: Final = 300
 SCOPES_SUPPORTED: Final = tuple(action.value for action in ActionType if not action.startswith("system."))
 _SERVER: Final = re.compile(r"/mcp/[a-z][a-z0-9_-]{0,62}", re.ASCII)
+_OWN_CALLBACK: Final = re.compile(rf"{CALLBACK_PATH}/idp_[a-z2-7]{{26}}", re.ASCII)
 _REDIRECT: Final = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
 
 
@@ -79,7 +80,9 @@ class SignInDoor:
         elif request.path == AUTHORIZE_PATH and request.method == "POST":
             await self._choose(request)
         elif request.path == CALLBACK_PATH and request.method == "GET":
-            await self._call_back(request)
+            await self._call_back(request, None)
+        elif _OWN_CALLBACK.fullmatch(request.path) and request.method == "GET":
+            await self._call_back(request, request.path.rpartition("/")[2])
         elif request.path in {AUTHORIZE_PATH, CALLBACK_PATH}:
             raise Malformed("open this address in a browser", code="method-not-allowed")
         else:
@@ -120,11 +123,11 @@ class SignInDoor:
         kept = set_cookie(reply["attempt"], reply["cookie"]) if "cookie" in reply else forget_cookie(fields["attempt"])
         await _redirect(request, reply["location"], kept, status=303)
 
-    async def _call_back(self, request: Request) -> None:
+    async def _call_back(self, request: Request, at: str | None) -> None:
         fields = parse_fields(request.query)
         known = {name: fields[name] for name in ("state", "code", "error", "iss") if name in fields}
         attempt = fields.get("state", "").partition(".")[0]
-        step = parse_step({"step": "callback", "cookie": self._cookie(request, attempt), **known})
+        step = parse_step({"step": "callback", "cookie": self._cookie(request, attempt), "at": at, **known})
         reply = await self._steps.take(step, request.trace_id)
         await _redirect(request, reply["location"], forget_cookie(attempt))
 

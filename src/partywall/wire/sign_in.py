@@ -17,7 +17,12 @@ from msgspec import Meta
 from partywall.errors import Malformed
 
 CALLBACK_PATH: Final = "/v1/oauth/callback"
-"""Of our own: what every identity provider is told as our redirect URI."""
+"""Of our own: our redirect URI for identity providers whose answers name them (RFC 9207); others have one each, below.
+
+An answer that does not say whose it is must come where only that provider sends people: else a provider could have the
+codes of another brought to it (mix-up, RFC 9700 4.4.2.2).
+"""
+PROVIDER: Final = r"^idp_[a-z2-7]{26}\Z"
 CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}", re.ASCII)
 ATTEMPT: Final = re.compile(r"sgn_[a-z2-7]{26}", re.ASCII)
@@ -69,13 +74,17 @@ class Cancel(_Step, frozen=True, tag="cancel"):
 
 
 class Callback(_Step, frozen=True, tag="callback"):
-    """The identity provider's answer, in the browser that holds the cookie. Reply: {"location"}, maybe with "error"."""
+    """The identity provider's answer, in the browser that holds the cookie. Reply: {"location"}, maybe with "error".
+
+    at: the provider whose own callback address it came to (`CALLBACK_PATH/<id>`); None for the one of all.
+    """
 
     state: Annotated[str, Meta(pattern=STATE)]
     cookie: Sealed
     code: Annotated[str, Meta(min_length=1, max_length=4_096)] | None = None
     error: Text | None = None
     iss: Text | None = None
+    at: Annotated[str, Meta(pattern=PROVIDER)] | None = None
 
 
 class Redeem(_Step, frozen=True, tag="redeem"):

@@ -179,7 +179,7 @@ class SignIn:
             provider = await require_provider(connection, sent.provider)
         try:
             identity = await self._relying_party.identify(
-                provider, code=step.code, verifier=sent.verifier, nonce=sent.nonce, iss=step.iss
+                provider, code=step.code, verifier=sent.verifier, nonce=sent.nonce, iss=step.iss, at=step.at
             )
         except Unauthenticated as error:
             text = "the identity provider's answer is not accepted"

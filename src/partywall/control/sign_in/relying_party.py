@@ -35,7 +35,7 @@ SecretOf = Callable[[IdentityProvider], str | None]
 
 
 class RelyingParty:
-    """callback_url: ours, as the provider's own client registration names it. clock: Unix seconds."""
+    """callback_url: ours, of providers whose answers name them; each other one's is below. clock: Unix seconds."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class RelyingParty:
                 metadata.authorization_endpoint,
                 provider.client_id,
                 "code",
-                redirect_uri=self._callback_url,
+                redirect_uri=self._redirect_uri(provider, metadata),
                 scope=SCOPE,
                 state=state,
                 nonce=nonce,
@@ -76,16 +76,18 @@ class RelyingParty:
         )
 
     async def identify(
-        self, provider: IdentityProvider, *, code: str, verifier: str, nonce: str, iss: str | None
+        self, provider: IdentityProvider, *, code: str, verifier: str, nonce: str, iss: str | None, at: str | None
     ) -> ExternalIdentity:
-        """Return who signed in. iss: as the answer names its sender.
+        """Return who signed in. iss: as the answer names its sender. at: whose own callback address it came to, if any.
 
         Raises: Unauthenticated (`assertion-…`) for whatever the provider or its token does not vouch for; Unavailable.
         """
         metadata = await self._metadata(provider)
-        expected = iss is not None or metadata.authorization_response_iss_parameter_supported
-        if expected and iss != provider.issuer:
-            raise refused("sender")  # an answer of another provider, mixed up with ours (RFC 9207)
+        names_itself = metadata.authorization_response_iss_parameter_supported
+        wrong_name = (iss is not None or names_itself) and iss != provider.issuer
+        wrong_place = at != (None if names_itself else provider.id)
+        if wrong_name or wrong_place:  # an answer of another provider, mixed up with ours (RFC 9207, RFC 9700 4.4)
+            raise refused("sender")
         token = await self._exchange(provider, metadata, code=code, verifier=verifier)
         raw_id_token = token.get("id_token")
         if not isinstance(raw_id_token, str):
@@ -102,7 +104,10 @@ class RelyingParty:
         if metadata.token_endpoint is None:
             raise _unusable("no token endpoint")
         body = prepare_token_request(
-            "authorization_code", redirect_uri=self._callback_url, code=code, code_verifier=verifier
+            "authorization_code",
+            redirect_uri=self._redirect_uri(provider, metadata),
+            code=code,
+            code_verifier=verifier,
         )
         headers: dict[str, str] = {}
         secret = self._secret_of(provider)
@@ -114,6 +119,12 @@ class RelyingParty:
         if status != 200 or not isinstance(reply, dict):
             raise refused("code")
         return reply
+
+    def _redirect_uri(self, provider: IdentityProvider, metadata: ProviderMetadata) -> str:
+        """Return where a provider sends people back to: its own address, unless its answers say whose they are."""
+        if metadata.authorization_response_iss_parameter_supported:
+            return self._callback_url
+        return f"{self._callback_url}/{provider.id}"
 
     async def _metadata(self, provider: IdentityProvider) -> ProviderMetadata:
         found = self._known.get(provider.id)

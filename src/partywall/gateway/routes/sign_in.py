@@ -55,6 +55,14 @@ def routes_of(callback: str) -> tuple[Described, ...]:
             callback,
             _page("Take an identity provider's answer", query=dict.fromkeys(("state", "code", "error", "iss"), str)),
         ),
+        Described(
+            "GET",
+            callback + "/{idp}",
+            _page(
+                "Take the answer of an identity provider that does not name itself",
+                query=dict.fromkeys(("state", "code", "error", "iss"), str),
+            ),
+        ),
         Described("GET", SERVER, _metadata("Read where to sign in (RFC 8414)")),
         Described("GET", RESOURCE, _metadata("Read who signs people in for this deployment (RFC 9728)")),
         Described(

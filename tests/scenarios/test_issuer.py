@@ -17,11 +17,12 @@ from joserfc.jwk import KeySet
 from tests.issuer_fixture import REGION, Who, deployment, eventually, new
 
 from partywall.control import collections
+from partywall.control.database import STATEMENT_TIMEOUT_S
 from partywall.decision.action import ActionType
 from partywall.decision.facts import State
 from partywall.decision.manifest import manifest_digest, tool_digest
 from partywall.decision.principal import Kind
-from partywall.errors import Conflict, Denied, LimitExceeded, Malformed, NotFound, Unauthenticated
+from partywall.errors import Conflict, Denied, LimitExceeded, Malformed, NotFound, Unauthenticated, Unavailable
 from partywall.gateway.authenticate import Authenticator
 from partywall.store.leaf import LEAVES_LIMIT
 from partywall.wire import operations as ops
@@ -538,14 +539,40 @@ async def test_no_tenant_has_more_than_its_share_of_the_collections_that_a_datab
     monkeypatch.setattr(collections, "COLLECTIONS_LIMIT", 0)
     operator, _ = await house.first_operator()
     admin = await house.tenant(operator, "acme")
-    model = ops.ModelCreate(
-        tenant=admin.tenant,
+    await house.worker.perform(operator, _embedder(admin.tenant))
+    with pytest.raises(LimitExceeded, match="collections a tenant"):
+        await house.worker.perform(admin, ops.CollectionCreate(slug="docs", model="embedder"))
+
+
+async def test_a_collection_in_use_is_not_deleted_and_holds_up_no_other_change(house):
+    operator, _ = await house.first_operator()
+    admin, other = await house.tenant(operator, "acme"), await house.tenant(operator, "other")
+    await house.worker.perform(operator, _embedder(admin.tenant))
+    made = await house.worker.perform(admin, ops.CollectionCreate(slug="docs", model="embedder"))
+    delete = ops.CollectionDelete(collection=made["id"])
+    index = await asyncpg.connect(house.databases.data_owner)
+    try:
+        async with index.transaction():
+            leaf = "vec_" + made["id"].removeprefix("col_")
+            await index.execute(f"lock table leaf.{leaf} in share update exclusive mode")  # as `create index` does
+            deleting = asyncio.create_task(house.worker.perform(admin, delete))
+            await asyncio.sleep(0.05)
+            async with asyncio.timeout(STATEMENT_TIMEOUT_S / 2):
+                await house.worker.perform(other, ops.SubjectCreate(kind="agent", slug="a"))
+                with pytest.raises(Unavailable) as busy:
+                    await deleting
+        assert busy.value.code == "collection-busy"
+        assert await house.worker.perform(admin, delete) == {"deleted": made["id"]}
+    finally:
+        await index.close()
+
+
+def _embedder(tenant):
+    return ops.ModelCreate(
+        tenant=tenant,
         slug="embedder",
         upstream="http://127.0.0.1:9/v1",
         upstream_model="e",
         purpose="embeddings",
         dimensions=3,
     )
-    await house.worker.perform(operator, model)
-    with pytest.raises(LimitExceeded, match="collections a tenant"):
-        await house.worker.perform(admin, ops.CollectionCreate(slug="docs", model="embedder"))

@@ -91,7 +91,14 @@ async def delete_collection(work: Work, operation: CollectionDelete) -> Reply:
     )
     await work.touch(work.tenant)
     async with work.data.transaction() as connection:
-        await store.drop(connection, collection)
+        try:
+            await store.drop(connection, collection)
+        except asyncpg.LockNotAvailableError as error:
+            raise Unavailable(
+                "the collection is being written or indexed: delete it again in a moment",
+                code="collection-busy",
+                retry_after_s=2.0,
+            ) from error
     return {"deleted": collection}
 
 

@@ -29,6 +29,8 @@ from partywall.wire.ids import TenantId
 EXACT_LIMIT_CHUNKS: Final = 10_000
 """Up to here every chunk is compared; above, an HNSW index proposes RESCORED candidates, which are compared."""
 RESCORED: Final = 50
+DROP_LOCK_MS: Final = 250
+"""How long a drop waits for whoever reads or indexes the leaf: the deployment's one change at a time waits with it."""
 GONE_STATES: Final = frozenset({"42P01"})
 FACET_BYTES: Final = 16
 NUMBER_BYTES: Final = 4
@@ -68,8 +70,12 @@ async def create(connection: Any, tenant: TenantId, collection: str, dimensions:
 
 
 async def drop(connection: Any, collection: str) -> None:
-    """Drop both leaves and all that they hold. connection: as for `create`."""
+    """Drop both leaves and all that they hold. connection: as for `create`.
+
+    Raises: asyncpg.LockNotAvailableError while a leaf is in use for longer than DROP_LOCK_MS.
+    """
     async with connection.transaction():
+        await connection.execute(f"set local lock_timeout = {DROP_LOCK_MS}")
         for leaf in (derivative_of(collection), collection):
             await drop_leaf(connection, leaf)
 

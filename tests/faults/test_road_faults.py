@@ -48,11 +48,7 @@ _TRACE: Final = re.compile(rb"trace-([0-9a-f]{32})")
 @pytest.fixture(scope="module")
 def sturdy() -> Iterator[Platform]:
     """This module's own: its sweeper waits for seconds, not minutes."""
-    platform = Platform()
-    platform.home.path.mkdir(mode=0o711)
-    platform.home.config.write_text(CONFIG)
-    platform.home.config.chmod(0o644)
-    with platform as running:
+    with Platform(config=CONFIG) as running:
         yield running
 
 

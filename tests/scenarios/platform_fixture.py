@@ -28,15 +28,19 @@ redirect_uris = ["https://desk.example/callback", "http://127.0.0.1/back"]
 
 
 class Platform(Throwaway):
-    """base_url, home, operator_key(), state(), process(), kill(), wait_restarted(), stop(); and tenants with agents."""
+    """base_url, home, operator_key(), state(), process(), kill(), wait_restarted(), stop(); and tenants with agents.
 
-    def __init__(self, *options: str) -> None:
+    config: settings beside those of every test's deployment (TOML tables that they do not have).
+    """
+
+    def __init__(self, *options: str, config: str = "") -> None:
         # mkdtemp makes a folder that only its owner may pass: the children need their own view to get below it
         self.folder = Path(tempfile.mkdtemp(prefix="pw-")).resolve()
         super().__init__("--no-model", *options, path=self.folder / "home")
-        self.home.path.mkdir()
+        self.home.path.mkdir(mode=0o711)
         # identity providers of the tests are on this machine, without certificates
-        self.home.config.write_text(CONFIG)
+        self.home.config.write_text(CONFIG + config)
+        self.home.config.chmod(0o644)
         self._targets: list[Target] = []
 
     @property

@@ -118,11 +118,7 @@ def test_a_caller_that_hangs_up_ends_the_upstreams_work(side: Side) -> None:
 
 
 def test_a_worker_that_stops_cuts_its_streams_and_records_it() -> None:
-    platform = Platform()
-    platform.home.path.mkdir(mode=0o711)
-    platform.home.config.write_text("[gateway]\ndrain_s = 2.0\n")
-    platform.home.config.chmod(0o644)
-    with platform as own:
+    with Platform(config="[gateway]\ndrain_s = 2.0\n") as own:
         side = own.two_tenants()[0]
         stream = Streamed(side, side.key)
         own.kill("gateway-0", signal.SIGTERM)

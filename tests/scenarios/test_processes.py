@@ -133,7 +133,7 @@ def as_process(home: Home, process: str, script: str) -> list[str]:
 def test_it_can_open_nothing_of_the_others(used: Platform) -> None:
     home = used.home
     paths = [*files(home.issuer), *files(home.ledger), *files(home.secrets("issuer")), *files(home.log("x").parent)]
-    paths += [home.postgres_data("data") / "PG_VERSION", home.postgres_data("control") / "PG_VERSION", home.config]
+    paths += [home.postgres_data("data") / "PG_VERSION", home.postgres_data("control") / "PG_VERSION"]
     paths += [Path(f"/proc/{pid(used, name)}/{entry}") for name in ("issuer", "ledger", "postgres-data", "gateway-0")
               for entry in ("mem", "environ", "maps")]  # fmt: skip
     script = (

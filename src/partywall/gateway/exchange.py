@@ -19,6 +19,7 @@ from partywall.decision.action import ActionType
 from partywall.decision.ports import Call, Clock, Directory
 from partywall.decision.principal import Kind, Principal
 from partywall.errors import Bug, Denied, Malformed, Unauthenticated, Unavailable
+from partywall.gateway.asking import Asking
 from partywall.gateway.authenticate import Authenticator
 from partywall.gateway.http import Request
 from partywall.gateway.oauth_errors import NOT_ACCEPTED
@@ -28,7 +29,14 @@ from partywall.providers.operator.federation import KIND
 from partywall.wire import operations as ops
 from partywall.wire.control import Identified, Unidentified
 from partywall.wire.ids import TenantId
-from partywall.wire.oauth import TRANSACTION_TOKEN, ExchangeRequest, ShownToken, issuer_of, parse_exchange
+from partywall.wire.oauth import (
+    TRANSACTION_TOKEN,
+    ExchangeRequest,
+    ShownToken,
+    audience_tenant,
+    issuer_of,
+    parse_exchange,
+)
 
 REFUSALS_BURST: Final = 60
 REFUSALS_REFILL_S: Final = 0.2
@@ -74,6 +82,7 @@ class TokenExchange:
         self._trust_domain = trust_domain
         self._clock = clock
         self._refusals: OrderedDict[str | None, Allowance] = OrderedDict()
+        self._asking = Asking()
 
     async def __call__(self, request: Request, form: Mapping[str, str]) -> bytes:
         """Return the token reply. Raises: as the road and the issuer do; Denied for what is not accepted."""
@@ -142,7 +151,8 @@ class TokenExchange:
                 await self._refuse(request, "assertion-tenant")
             return Shown(principal, None)
         try:
-            found = await self._identifier.identify(shown.raw, tenant)
+            with self._asking.turn(tenant or audience_tenant(shown.raw, region=self._region)):
+                found = await self._identifier.identify(shown.raw, tenant)
         except Unavailable as error:  # nobody's keys, nobody's word: a refusal like any other
             await self._record(request, error.code)
             raise

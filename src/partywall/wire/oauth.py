@@ -131,13 +131,27 @@ def _context(form: Mapping[str, str], name: str) -> dict[str, Any]:
 
 def issuer_of(raw_token: str) -> str | None:
     """Return who a token says it is of, unverified; None for what is no JWT. It chooses who verifies, nothing more."""
+    issuer = _claims(raw_token).get("iss")
+    return issuer if isinstance(issuer, str) else None
+
+
+def audience_tenant(raw_token: str, *, region: str) -> str | None:
+    """Return the one tenant that a token's audience names, unverified: it says whose turn this takes, nothing more."""
+    given = _claims(raw_token).get("aud")
+    named = given if isinstance(given, list) else [given]
+    matches = [_TENANT.fullmatch(name) for name in named[:16] if isinstance(name, str)]
+    tenants = {match[2] for match in matches if match is not None and match[1] == region}
+    return tenants.pop() if len(tenants) == 1 else None
+
+
+def _claims(raw_token: str) -> dict[str, Any]:
+    """Return the claims of a JWT, unverified; none of what is no JWT."""
     parts = raw_token.split(".")
     if len(parts) != 3:
-        return None
+        return {}
     try:
         body = base64.b64decode(parts[1] + "=" * (-len(parts[1]) % 4), altchars=b"-_", validate=True)
         claims = parse_json(body, depth_limit=8, node_limit=2_000)
     except (Malformed, binascii.Error, ValueError):
-        return None
-    issuer = claims.get("iss") if isinstance(claims, dict) else None
-    return issuer if isinstance(issuer, str) else None
+        return {}
+    return claims if isinstance(claims, dict) else {}

@@ -326,3 +326,25 @@ async def _named(n: Neighbours, shelf: Shelf) -> None:
         shelf.facts.id, shelf.tenant, shelf.facts.model,
     )  # fmt: skip
     await owner.close()
+
+
+async def test_writers_of_one_tenant_that_wait_for_each_other_leave_its_neighbour_connections(
+    n: Neighbours, shelf: Shelf
+) -> None:
+    """Whoever writes locks a row of its collection: those who wait for it would hold every connection."""
+    neighbour = await made(n, n.b)
+    await neighbour.put(neighbour.document("b", [along(1)]))
+    owner = await asyncpg.connect(n.databases.data_owner)
+    try:
+        async with owner.transaction():
+            await owner.execute("lock table pw.collection_use in exclusive mode")
+            writers = [asyncio.create_task(shelf.put(shelf.document(f"d{at}", [along(1)]))) for at in range(32)]
+            await asyncio.sleep(0.3)
+            async with asyncio.timeout(3):
+                [hit] = await neighbour.at().search(question(along(1)))
+            assert hit.document == "b"
+            assert not any(one.done() for one in writers)
+        await asyncio.gather(*writers)
+    finally:
+        await owner.close()
+    assert (await used(shelf))[:2] == (32, 32)

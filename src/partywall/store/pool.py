@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import asyncpg
 
@@ -25,6 +26,8 @@ from partywall.wire.ids import TenantId
 
 PAUSE_S: Final = 0.25
 CONNECTION_LIFE_S: Final = 900.0
+TENANT_SHARE: Final = 4
+"""One tenant has at most the limit over this of the connections: its writers that wait for each other hold no more."""
 _END: Final = "commit; reset all; close all; unlisten *"
 _UNDO: Final = "rollback; reset all; close all; unlisten *"
 
@@ -105,6 +108,8 @@ class TenantPool:
         self._life_s = life_s
         self._timeout_s = timeout_s
         self._slots = asyncio.Semaphore(limit)
+        self._share = max(1, limit // TENANT_SHARE)
+        self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._idle: deque[_Member] = deque()
         self._lent: set[_Member] = set()
         self._down_until_s = 0.0
@@ -132,7 +137,7 @@ class TenantPool:
 
     async def ping(self) -> None:
         """Ask the database for nothing. Raises: Unavailable."""
-        async with self._slot():
+        async with self._slot(self._slots):
             member = await self._begin("begin read only")
             await self._finish(member, _UNDO)
 
@@ -142,7 +147,8 @@ class TenantPool:
 
         Raises: Unavailable when no connection can be had in time; Bug when the block hid a failure.
         """
-        async with self._slot():
+        share = self._shares.setdefault(tenant, asyncio.Semaphore(self._share))
+        async with self._slot(share), self._slot(self._slots):
             member = await self._begin(tenant=tenant)
             lent = TenantConnection(member.raw)
             try:
@@ -159,18 +165,18 @@ class TenantPool:
             await self._finish(member, _END)
 
     @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
-        if self._slots.locked():
+    async def _slot(self, slots: asyncio.Semaphore) -> AsyncIterator[None]:
+        if slots.locked():
             try:
-                await asyncio.wait_for(self._slots.acquire(), self._timeout_s)
+                await asyncio.wait_for(slots.acquire(), self._timeout_s)
             except TimeoutError:
                 raise Unavailable("the data database is busy", retry_after_s=1.0) from None
         else:
-            await self._slots.acquire()
+            await slots.acquire()
         try:
             yield
         finally:
-            self._slots.release()
+            slots.release()
 
     async def _begin(self, words: str | None = None, *, tenant: str = "") -> _Member:
         while True:

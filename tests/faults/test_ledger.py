@@ -67,13 +67,14 @@ class Contents:
 
 async def traffic(process, numbers, acknowledged, outcomes):
     """Append intents and their outcomes until the process goes away."""
+    client = process.client  # of this life: the next one has its own
 
     async def one(n):
         log = A if n % 3 else B
         try:
-            await process.client.append(intent(n, log), durable=True)
+            await client.append(intent(n, log), durable=True)
             acknowledged.add(act(n))
-            await process.client.append(record(Phase.OUTCOME, n, log, result=Result.COMPLETE), durable=n % 2 == 0)
+            await client.append(record(Phase.OUTCOME, n, log, result=Result.COMPLETE), durable=n % 2 == 0)
             outcomes.add(act(n))
         except PartywallError:
             return False

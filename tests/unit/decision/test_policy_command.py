@@ -48,8 +48,8 @@ def test_check_names_each_finding_with_its_line(tmp_path: Path) -> None:
     bad.write_text('package tenant\ndenny contains "x" if true\ndeny contains "y" if time.now_ns() > 3\n')
     result = run("check", bad)
     assert result.exit_code == 1
-    assert "bad.rego:2: PW109" in result.output
-    assert "bad.rego:3: PW106" in result.output
+    assert "bad.rego:2:1: PW109" in result.output
+    assert "bad.rego:3:1: PW106" in result.output
     result = run("check", "--json", bad)
     assert result.exit_code == 1
     assert [finding["id"] for finding in json.loads(result.output)[str(bad)]] == ["PW109", "PW106"]

@@ -34,9 +34,14 @@ class Workshop:
         return self.side.api("POST", "/v1/identity-bindings", {"idp": idp["id"], "subject": subject, **match})
 
     def ask(self, **form):
-        return httpx.post(
-            f"{self.base_url}/v1/oauth/token", data={"grant_type": TOKEN_EXCHANGE} | form, trust_env=False, timeout=30
-        )
+        """Ask once; again only while refusals are too many to be written down (429), when nothing was looked at."""
+        data = {"grant_type": TOKEN_EXCHANGE} | form
+        deadline = time.monotonic() + 30
+        while True:
+            answer = httpx.post(f"{self.base_url}/v1/oauth/token", data=data, trust_env=False, timeout=30)
+            if answer.status_code != 429 or time.monotonic() > deadline:
+                return answer
+            time.sleep(0.2)
 
     def exchange(self, token, type_=JWT, **form):
         return self.ask(subject_token=token, subject_token_type=type_, **form)

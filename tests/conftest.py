@@ -22,6 +22,12 @@ def pytest_configure() -> None:
     gc.disable()
 
 
+def pytest_collection_finish() -> None:
+    """What all modules imported stays: no collection walks it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _collect_between_modules() -> Iterator[None]:
     yield

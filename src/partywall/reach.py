@@ -24,6 +24,7 @@ LOOKUP_S: Final = 10.0
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
@@ -31,12 +32,37 @@ def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(text) for text in texts)
 
 
+def faces(address: Address) -> tuple[Address, ...]:
+    """Return what an address stands for: an IPv6 one that carries an IPv4 one (mapped, 6to4, Teredo, NAT64) is both."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return (address,)
+    if address.ipv4_mapped is not None:
+        return (address.ipv4_mapped,)
+    carried = [address.sixtofour, *(address.teredo or ())]
+    if address in _NAT64:
+        carried.append(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
+    return (address, *(one for one in carried if one is not None))
+
+
 def is_never(address: Address) -> bool:
     """Whether nobody's URL may lead there, whatever is allowed: link-local (cloud metadata), multicast, unspecified."""
-    seen = getattr(address, "ipv4_mapped", None) or address
-    if seen.is_loopback:  # `::1` lies in a block that is reserved as a whole
+    return any(_is_never(face) for face in faces(address))
+
+
+def _is_never(face: Address) -> bool:
+    if face.is_loopback or face in _NAT64:  # `::1` and NAT64 lie in a block that is reserved as a whole
         return False
-    return bool(seen.is_link_local or seen.is_multicast or seen.is_unspecified or seen.is_reserved)
+    return bool(face.is_link_local or face.is_multicast or face.is_unspecified or face.is_reserved)
+
+
+def is_loopback(address: Address) -> bool:
+    """Whether it is this machine."""
+    return any(face.is_loopback for face in faces(address))
+
+
+def is_public(address: Address) -> bool:
+    """Whether it, and whatever it stands for, belongs to the public internet."""
+    return all(face.is_global and not getattr(face, "is_site_local", False) for face in faces(address))
 
 
 class Reach:
@@ -52,10 +78,12 @@ class Reach:
         """Whether a connection may go to this address."""
         if is_never(address):
             return False
-        seen: Address = getattr(address, "ipv4_mapped", None) or address
-        if seen.is_loopback:
+        if is_loopback(address):
             return self._loopback
-        return seen.is_global or any(seen in network for network in self._networks if network.version == seen.version)
+        return is_public(address) or all(
+            any(face in network for network in self._networks if network.version == face.version)
+            for face in faces(address)
+        )
 
     async def resolve(self, host: str, port: int, *, owner: str = "") -> str:
         """Return the address to connect to. owner: whose URL it is.

@@ -17,6 +17,8 @@ from partywall.settings import ToolSettings
 NEVER = ("169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "240.0.0.1")
 PRIVATE = ("10.0.0.1", "192.168.1.1", "172.16.0.1", "100.64.0.1", "fd00::1", "::ffff:10.0.0.1")
 LOOPBACK = ("127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1")
+CARRIED = ("2002:7f00:1::", "2002:a00:1::", "2002:a9fe:a9fe::", "64:ff9b::a9fe:a9fe", "64:ff9b::a00:1", "fec0::1")
+"""Loopback, private and metadata addresses carried in public-looking ones (6to4, NAT64), and old site-local ones."""
 PUBLIC = ("8.8.8.8", "2606:4700::1111")
 
 
@@ -26,7 +28,7 @@ def of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 def test_by_default_only_public_addresses_are_reached():
     assert all(Reach().allows(of(text)) for text in PUBLIC)
-    assert not any(Reach().allows(of(text)) for text in (*NEVER, *PRIVATE, *LOOPBACK))
+    assert not any(Reach().allows(of(text)) for text in (*NEVER, *PRIVATE, *LOOPBACK, *CARRIED))
 
 
 def test_what_is_allowed_is_allowed_and_nothing_beside_it():

@@ -22,6 +22,7 @@ import httpcore
 from httpcore import AsyncNetworkBackend, AsyncNetworkStream
 
 from partywall.errors import Malformed, Unavailable
+from partywall.reach import Address, is_loopback, is_never, is_public
 from partywall.settings import FederationSettings
 from partywall.wire.strict_json import parse_json
 
@@ -40,8 +41,6 @@ _NETWORK_FAULTS: Final = (
     httpcore.TimeoutException,
     httpcore.UnsupportedProtocol,
 )
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class UrlPolicy:
@@ -66,12 +65,11 @@ class UrlPolicy:
 
     def may_connect(self, host: str, address: Address) -> bool:
         """Whether a connection that asks for host may go to address."""
-        seen = getattr(address, "ipv4_mapped", None) or address
-        if seen.is_loopback:
+        if is_never(address):
+            return False
+        if is_loopback(address):
             return self._settings.loopback_http or host in self._settings.private_hosts
-        if seen.is_link_local or seen.is_multicast or seen.is_unspecified or seen.is_reserved:
-            return False  # 169.254.169.254 and its like: never, whatever is allowed
-        return seen.is_global or host in self._settings.private_hosts
+        return is_public(address) or host in self._settings.private_hosts
 
 
 class Resolver:
